@@ -1,0 +1,119 @@
+"""A run while it is carried: what of it is ready, in hand, waiting; and its purse.
+
+May import: errors, lang, job, records.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from .records import Job, Run
+
+WINDOW = 256
+"""Jobs of one run held in memory at most; the rest wait in the journal (rule 9)."""
+
+
+@dataclass(slots=True)
+class Purse:
+    """A run's money: what is spent or may be never exceeds ``cap``. Amounts in millionths."""
+
+    cap: int | None = None
+    committed: int = 0
+
+    def commit(self, price: float | None) -> bool:
+        """Set ``price`` aside; False, and nothing set aside, where the cap would be passed."""
+        amount = millionths(price)
+        if self.cap is not None and self.committed + amount > self.cap:
+            return False
+        self.committed += amount
+        return True
+
+    def release(self, price: float | None) -> None:
+        """It was not spent after all."""
+        self.committed -= millionths(price)
+
+
+def millionths(amount: float | None) -> int:
+    """An amount as an integer; an unknown price counts as nothing (the user was asked before)."""
+    return 0 if amount is None else round(amount * 1_000_000)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a job has been through since it was taken up."""
+
+    noes: int = 0
+    """POSTs answered with no, 429s not counted."""
+    failures: int = 0
+    """Tasks that were accepted and failed."""
+    seed: int | None = None
+    """Another seed, after moderation blocked the output of the first."""
+    last: str = ""
+
+
+@dataclass(eq=False)
+class Carried:
+    """One run that this engine carries."""
+
+    run: Run
+    purse: Purse
+    ready: deque[Job] = field(default_factory=deque)
+    hand: dict[int, Job] = field(default_factory=dict)
+    """Jobs that have left ``ready`` and have no outcome yet."""
+    tallies: dict[int, Tally] = field(default_factory=dict)
+    cursor: int = 0
+    exhausted: bool = False
+    """Every pending job has been read from the journal."""
+    stopping: bool = False
+    """Paused or cancelled: nothing new is bought for it."""
+    unpaid: bool = False
+    """The budget is used up."""
+    skipped: int = 0
+    """Dispatches that went to runs of higher priority since this one last had its turn."""
+
+    def tally(self, job: Job) -> Tally:
+        """The tally of a job."""
+        return self.tallies.setdefault(job.id, Tally())
+
+    def take(self) -> Job:
+        """The next ready job, in hand from now on."""
+        job = self.ready.popleft()
+        self.hand[job.id] = job
+        return job
+
+    def put_back(self, job: Job) -> None:
+        """A job from the hand becomes the next to go."""
+        self.hand.pop(job.id, None)
+        self.ready.appendleft(job)
+
+    def done(self, job: Job) -> None:
+        """A job has its outcome."""
+        self.hand.pop(job.id, None)
+        self.tallies.pop(job.id, None)
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether jobs should be read from the journal."""
+        return not self.exhausted and len(self.ready) < WINDOW // 2
+
+    @property
+    def idle(self) -> bool:
+        """Nothing ready, nothing in hand, nothing left to read."""
+        return self.exhausted and not self.ready and not self.hand
+
+
+def turn(runs: list[Carried]) -> list[Carried]:
+    """In which order the runs may take the next free slot.
+
+    By priority, then age; but a run passed over eight times goes first once (no starvation).
+    """
+    waiting = [c for c in runs if c.ready and not c.stopping]
+    waiting.sort(key=lambda c: (c.skipped < 8, -c.run.priority, c.run.created))
+    return waiting
+
+
+def took_turn(taker: Carried, runs: list[Carried]) -> None:
+    """Count that ``taker`` was served while the others were not."""
+    for one in runs:
+        one.skipped = 0 if one is taker else one.skipped + 1

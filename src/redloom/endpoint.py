@@ -1,0 +1,315 @@
+"""Where a picture can be made: the seam between the engine and every service.
+
+A *provider* is a kind of service (one file in `providers`); an *endpoint* is a provider at an
+address, with an account, a model and its limits. The seam has two verbs that matter, `submit`
+and `poll`, and not one, because what submit hands back is paid for and has to reach the journal
+before anything else happens. A synchronous service or a local one answers at submit.
+
+What a provider file must hold::
+
+    def create(endpoint: Endpoint, tools: Tools) -> Provider     # required
+    DEFAULTS: Defaults                                           # environment, hosts, model
+
+May import: errors, clock, lang, wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from .clock import Clock, SystemClock
+from .errors import ServiceError
+from .lang import Text
+from .wire import Answer, Wire
+
+__all__ = [
+    "Answer",
+    "Asked",
+    "Canceled",
+    "Capabilities",
+    "Defaults",
+    "Endpoint",
+    "Failed",
+    "Fitted",
+    "Lane",
+    "Limits",
+    "Made",
+    "Outcome",
+    "Picture",
+    "Price",
+    "Provider",
+    "Seen",
+    "Ticket",
+    "Times",
+    "Tools",
+    "Unknown",
+    "Waiting",
+    "Wire",
+]
+
+Lane = Literal["sync", "async"]
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How fast an endpoint may be asked. Rates are per nominal second; None is no limit known.
+
+    They belong to (account, region, model), never to a key.
+    """
+
+    submit_per_second: float | None = None
+    concurrency: int | None = None
+    """Tasks that the service runs at once on the asynchronous lane."""
+    sync_concurrency: int | None = None
+    poll_per_second: float | None = None
+    """Status queries of the whole account."""
+    list_per_second: float | None = None
+    downloads: int = 8
+    """Downloads at once; ours, not the service's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Money for one picture. ``amount`` None means unknown, which is never zero."""
+
+    amount: float | None
+    currency: str = "CNY"
+    source: Literal["reported", "estimated", "unknown"] = "estimated"
+    as_of: str = ""
+    """Day of the published table, ISO."""
+
+
+FREE = Price(0.0, "", "reported")
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What this endpoint's model can do."""
+
+    lanes: tuple[Lane, ...] = ("async",)
+    queues_excess: bool | None = None
+    """Whether what exceeds the concurrency waits (True) or is refused (False); None: unknown."""
+    lists_tasks: bool = False
+    list_lag_s: float = 10.0
+    """How long after a submit a list may still miss it, nominal seconds."""
+    list_page: int = 10
+    prompt_in_result: bool = False
+    """Whether a finished task's answer carries the prompt as asked: a safe match in rule 2."""
+    cancels: bool = False
+    sizes: tuple[Size, ...] = ()
+    """Sizes to suggest; `Provider.fit` knows the full rule."""
+    seed: bool = True
+    negative_prompt: bool = False
+    references: int = 0
+    prompt_characters: int | None = None
+    url_life_s: float = 86400.0
+    typical_s: float = 60.0
+    """Median service time, a prior for polling and routing."""
+    free: bool = False
+    local: bool = False
+    """Made on this machine: no network, no lock, nothing to settle."""
+    made_by_model: bool = True
+    """Whether its pictures need the implicit AIGC label; a typeset card does not."""
+    picture_hosts: tuple[str, ...] = ()
+    """Host suffixes (``.aliyuncs.com``) on which its results may lie, besides its own host."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A provider at an address, with an account, a model and its limits. Holds no key."""
+
+    name: str
+    provider: str
+    model: str = ""
+    base_url: str = ""
+    region: str = ""
+    account: str = ""
+    """Whose quota it is; two endpoints of one account and region share limits."""
+    limits: Limits = field(default_factory=Limits)
+    price: Price | None = None
+    """Overrides the provider's own table."""
+    share: float = 1.0
+    """This machine's part of the account's quota (``account_share``)."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def quota(self) -> tuple[str, str, str]:
+        """What limits are counted by: (account, region or address, model)."""
+        return (self.account or self.name, self.region or self.base_url, self.model)
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a provider is given: its key (never printed), the clock, ways to be tested."""
+
+    key: str = field(default="", repr=False)
+    clock: Clock = field(default_factory=SystemClock)
+    wire: Callable[..., Wire] = Wire
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One picture's request as a provider gets it. ``size`` is already one the model takes."""
+
+    prompt: str
+    model: str
+    size: Size | None = None
+    seed: int | None = None
+    negative_prompt: str = ""
+    references: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    key: str = ""
+    """The job's key: for local providers' file names and idempotency headers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A request changed to what the model accepts, and what was changed, said."""
+
+    asked: Asked
+    notes: tuple[Text, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What a submit hands back to be polled. ``data`` is plain JSON and holds no secret."""
+
+    id: str
+    request_id: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """The service's own times of a task, nominal Unix seconds, where it tells them."""
+
+    queued: float | None = None
+    started: float | None = None
+    ended: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture as the service hands it over: a link, or the bytes themselves."""
+
+    url: str = ""
+    data: bytes | None = None
+    revised_prompt: str = ""
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Not finished. ``running`` False: still queued at the service (PENDING)."""
+
+    running: bool
+    times: Times = Times()
+    progress: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Finished with a picture. ``price`` only where the service itself reported one."""
+
+    picture: Picture
+    times: Times = Times()
+    price: Price | None = None
+    original_prompt: str = ""
+    extra: tuple[Picture, ...] = ()
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Ended without a picture; ``error`` says what to do next. Not billed unless ``billed``."""
+
+    error: ServiceError
+    times: Times = Times()
+    billed: bool = False
+    original_prompt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Canceled:
+    """Cancelled at the service; not billed."""
+
+    times: Times = Times()
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The service does not know the ticket: too new, or its record has expired."""
+
+
+Outcome = Waiting | Made | Failed | Canceled | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A task in the account's list. Times are nominal Unix seconds."""
+
+    id: str
+    model: str
+    state: Literal["queued", "running", "made", "failed", "canceled", "unknown"]
+    created: float
+    started: float | None = None
+    ended: float | None = None
+
+
+class Provider(Protocol):
+    """A service. Every method that speaks to it raises only `errors.ServiceError`s."""
+
+    def capabilities(self) -> Capabilities:
+        """What the endpoint's model can do; no network."""
+
+    def limits(self) -> Limits:
+        """The published limits of the endpoint's model, from a dated table; no network."""
+
+    def price(self, asked: Asked) -> Price:
+        """What one such picture costs, from a dated table; no network."""
+
+    def fit(self, asked: Asked) -> Fitted:
+        """The request as the model accepts it. Raises Refused for what it never could make."""
+
+    async def submit(self, asked: Asked, lane: Lane) -> Ticket | Made:
+        """Ask for one picture; paid from here on.
+
+        Raises NotSent, Throttled, Unavailable (repeatable); AnswerLost (look first);
+        Refused, EndpointStopped (do not repeat).
+        """
+
+    async def poll(self, ticket: Ticket) -> Outcome:
+        """What became of a ticket. Raises Throttled, Unavailable, NotSent, AnswerLost: ask again.
+
+        KeyRefused and the like stop the endpoint, never the task.
+        """
+
+    async def look(self, since: float, until: float) -> Sequence[Seen]:
+        """The account's tasks created in [since, until], whole; every page read.
+
+        Raises Unavailable, Throttled and the like where the list could not be read whole.
+        """
+
+    async def cancel(self, ticket: Ticket) -> bool:
+        """Ask to cancel; True only where the service said it did."""
+
+    async def check(self) -> None:
+        """Check the key for free. Raises KeyRefused and the like."""
+
+    async def close(self) -> None:
+        """Give connections back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What makes an endpoint of this provider exist without any file."""
+
+    key_variables: tuple[str, ...] = ()
+    url_variables: tuple[str, ...] = ()
+    base_url: str = ""
+    model: str = ""
+    needs_key: bool = True
+    label: Text = field(default_factory=lambda: Text("", ""))

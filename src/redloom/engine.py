@@ -1,0 +1,523 @@
+"""The engine as a program meets it: add runs, follow their outcomes, pause, resume, cancel.
+
+::
+
+    async with Engine(endpoint="dashscope") as engine:
+        async for result in engine.stream(["a red scarf", "a blue one"], out="pictures"):
+            print(result.status, result.path)
+
+Whoever holds the workspace's lock carries the runs of every process that is alive; the others
+follow through the journal and take over at once when it ends (rule 10).
+
+May import: everything on the way before it, providers, settings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import random
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from .carrier import Carrier
+from .clock import Clock, clock_from_environment
+from .download import Downloads
+from .endpoint import Endpoint, Lane, Provider, Tools
+from .errors import BadInput, BadSettings, RedloomError
+from .events import Ended, Event, Stopped, Stream, Watcher
+from .finish import Finisher, pauses
+from .image import Store
+from .job import AGAIN, JobStatus, request_of
+from .journal import Journal, Row, Witness
+from .limit import Gate, Pace
+from .poll import Polls, Timing
+from .prompt import Prompt, prompts_of
+from .records import NewJob, Records, Run, new_run_id
+from .retry import Policy
+from .route import Live, gate_for
+from .workspace import Workspace, fingerprint
+
+if TYPE_CHECKING:
+    from .settings import EndpointConfig, Settings
+
+CHUNK = 500
+"""Rows written to the journal in one operation."""
+FOLLOW_S = 0.4
+"""Real seconds between looks of a follower at the journal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The outcome of one wanted picture."""
+
+    run: str
+    row: int
+    take: int
+    status: JobStatus
+    prompt: str
+    path: Path | None = None
+    """The verified file: in the run's folder, else in the store."""
+    image_url: str = ""
+    """The service's own link; it expires."""
+    file: str = ""
+    endpoint: str = ""
+    model: str = ""
+    task_id: str = ""
+    attempts: int = 0
+    price: float | None = None
+    currency: str = ""
+    code: str = ""
+    error: str = ""
+    flags: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is a picture."""
+        return self.status in ("ok", "duplicate")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What holds for every picture of a run unless its prompt says otherwise."""
+
+    model: str = ""
+    size: str = ""
+    seed: int | None = None
+    negative: str = ""
+    n: int = 1
+    options: Mapping[str, Any] = field(default_factory=dict)
+    in_doubt: str = "wait"
+    delivery: Mapping[str, Any] = field(default_factory=dict)
+    take: int = 1
+    """Another number asks for fresh pictures of prompts that the store already has."""
+
+    def of_run(self) -> dict[str, Any]:
+        """The part that a request takes over."""
+        return {
+            "model": self.model, "size": self.size, "seed": self.seed,
+            "negative": self.negative, "options": dict(self.options),
+        }  # fmt: skip
+
+    def record(self) -> dict[str, Any]:
+        """As the journal keeps it."""
+        return {**self.of_run(), "in_doubt": self.in_doubt, "delivery": dict(self.delivery)}
+
+
+class Engine:
+    """One process's way to the workspace. Use as an asynchronous context manager.
+
+    ``endpoint``: names of endpoints from the settings (default: the configured one), or
+    ``equipped`` ones made by the caller (tests, plugins). ``jobs``: ceiling on tasks in flight.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | Sequence[str] | None = None,
+        *,
+        settings: Settings | None = None,
+        workspace: Path | str | None = None,
+        equipped: Sequence[tuple[Endpoint, Provider]] | None = None,
+        clock: Clock | None = None,
+        on_event: Watcher | None = None,
+        jobs: int | None = None,
+        lane: Lane | None = None,
+        policy: Policy | None = None,
+        rng: random.Random | None = None,
+        witness: Witness | None = None,
+    ) -> None:
+        self.clock = clock or clock_from_environment()
+        self.stream_of_events = Stream()
+        if on_event is not None:
+            self.stream_of_events.watch(on_event)
+        self._names = [endpoint] if isinstance(endpoint, str) else list(endpoint or ())
+        self._settings, self._equipped = settings, equipped
+        self._root = Path(workspace) if workspace is not None else None
+        self._jobs, self._lane = jobs, lane
+        self._policy, self._rng = policy or Policy(), rng or random.Random()
+        self._witness = witness
+        self._carrier: Carrier | None = None
+        self._lead: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+        self._gone: dict[str, str] = {}
+        self._adding: set[asyncio.Task[None]] = set()
+
+    # life
+
+    async def __aenter__(self) -> Engine:
+        if self._settings is None and (self._root is None or self._equipped is None):
+            from .settings import load_settings
+
+            self._settings = load_settings(workspace=self._root)
+        root = self._root or (self._settings.workspace if self._settings else None)
+        assert root is not None
+        self.workspace = Workspace(root).prepare()
+        self.journal = Journal(self.workspace.journal, witness=self._witness).open()
+        self.records = Records(self.journal)
+        self.store = Store(self.workspace.root)
+        self.downloads = Downloads(self.workspace.partial, clock=self.clock, pauses=pauses())
+        self.lives = await self._equip()
+        self.stream_of_events.watch(self._notice)
+        self._lead = asyncio.get_running_loop().create_task(self._lead_when_possible())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for adding in self._adding:
+            adding.cancel()
+        if self._carrier is not None:
+            await self._carrier.settle_down()
+        if self._lead is not None:
+            self._lead.cancel()
+            await asyncio.gather(self._lead, *self._adding, return_exceptions=True)
+        await self._keep_what_was_learnt()
+        await self.stream_of_events.drain()
+        for live in self.lives:
+            await live.provider.close()
+        await self.downloads.close()
+        await asyncio.to_thread(self.journal.close)
+        self.workspace.close()
+
+    async def _lead_when_possible(self) -> None:
+        """Become the engine of the workspace as soon as nobody else is."""
+        while True:
+            if self.workspace.try_lock():
+                self._carrier = Carrier(
+                    self.records, self.clock, self.stream_of_events, self.lives,
+                    Finisher(self.records, self.clock, self.stream_of_events, self.store, self.downloads),
+                    self.workspace.lives, self._policy, self._rng,
+                )  # fmt: skip
+                await self._carrier.carry()
+                self.workspace.unlock()
+                self._changed.set()
+                return
+            await asyncio.sleep(FOLLOW_S)
+
+    async def _equip(self) -> list[Live]:
+        equipped = list(self._equipped or ())
+        keys: dict[str, str] = {}
+        if self._equipped is None:
+            for config in self._configs():
+                keys[config.name] = config.api_key
+                equipped.append((config.endpoint(), self._create(config)))
+        salt = await self.records.salt()
+        gates: dict[tuple[str, ...], Gate] = {}
+        polls: dict[str, Polls] = {}
+        lives = []
+        for endpoint, provider in equipped:
+            live = self._live(
+                endpoint, provider, fingerprint(keys.get(endpoint.name, ""), salt), gates, polls
+            )
+            learnt = await self.records.learnt("gate", "|".join(endpoint.quota))
+            if learnt:
+                live.gate.recall(learnt)
+            lives.append(live)
+        return lives
+
+    def _configs(self) -> list[EndpointConfig]:
+        from .settings import check_clock
+
+        assert self._settings is not None
+        names = self._names or [self._settings.default_endpoint]
+        configs = [self._settings.endpoint(name) for name in names]
+        check_clock(self.clock, configs)
+        return configs
+
+    def _create(self, config: EndpointConfig) -> Provider:
+        from . import providers
+
+        tools = Tools(key=config.api_key, clock=self.clock)
+        made: Provider = providers.load(config.provider).create(config.endpoint(), tools)
+        return made
+
+    def _live(
+        self,
+        endpoint: Endpoint,
+        provider: Provider,
+        mark: str,
+        gates: dict[tuple[str, ...], Gate],
+        polls: dict[str, Polls],
+    ) -> Live:
+        capabilities = provider.capabilities()
+        lanes = capabilities.lanes
+        lane = self._lane if self._lane in lanes else ("async" if "async" in lanes else lanes[0])
+        timing = Timing(median=capabilities.typical_s, mean=capabilities.typical_s)
+        gate = gates.setdefault(
+            (*endpoint.quota, lane), gate_for(endpoint, provider, lane, self._jobs, timing=timing)
+        )
+        account = "|".join(endpoint.quota[:2])
+        limit = endpoint.limits.poll_per_second or provider.limits().poll_per_second
+        pace = Pace(None if limit is None else limit * endpoint.share * 0.9)
+        shared = polls.setdefault(account, Polls(self.clock, pace, self._rng))
+        place = f"{endpoint.provider} {endpoint.base_url} {mark}"
+        return Live(endpoint, provider, gate, timing, shared, place, lane)
+
+    async def _keep_what_was_learnt(self) -> None:
+        with contextlib.suppress(RedloomError):
+            for live in self.lives:
+                whom = "|".join(live.endpoint.quota)
+                learnt = live.gate.learnt()
+                if learnt["rate"] or learnt["slots"]:
+                    await self.records.learn("gate", whom, learnt, self.clock.now())
+
+    # runs
+
+    async def add(
+        self,
+        prompts: Iterable[str | Prompt | Mapping[str, Any]],
+        *,
+        out: Path | str | None = None,
+        options: RunOptions | None = None,
+        kind: str = "library",
+        digest: str | None = None,
+        budget: float | None = None,
+        currency: str = "",
+        priority: int = 0,
+        wait: bool = True,
+    ) -> str:
+        """Write a run to the journal; its id. The same run again (digest, folder) is resumed.
+
+        With ``wait`` False the rows are written while the first of them are already made.
+        Raises BadInput where the prompts cannot be read.
+        """
+        options = options or RunOptions()
+        folder = "" if out is None else os.path.abspath(out)
+        if digest is None:
+            prompts, digest = _digested(prompts, options)
+        known = await self._known(folder, digest)
+        if known is not None:
+            await self._take_again(known, budget)
+            return known.id
+        run = Run(
+            new_run_id(self.clock.now()), self.clock.now(), kind, digest, folder,
+            options.record(), self.environment(), "open", priority, budget, currency, 0, False,
+            self.workspace.token,
+        )  # fmt: skip
+        await self.records.add_run(run)
+        adding = asyncio.get_running_loop().create_task(self._fill(run.id, prompts, options))
+        self._adding.add(adding)
+        adding.add_done_callback(self._adding.discard)
+        if wait:
+            await adding
+        return run.id
+
+    async def _known(self, folder: str, digest: str) -> Run | None:
+        """The run that this one continues: same folder, same digest, its input read whole."""
+        if not folder:
+            return None
+        for run in await self.records.runs_into(folder):
+            if run.digest == digest and run.complete:
+                return run
+        return None
+
+    async def _take_again(self, run: Run, budget: float | None) -> None:
+        await self.records.reopen(run.id, ("in-doubt", "unpaid", "cancelled"))
+        environment = json.dumps(self.environment(), sort_keys=True)
+        await self.records.own_run(run.id, self.workspace.token, environment, budget=budget)
+        self._look()
+
+    async def _fill(
+        self, run: str, prompts: Iterable[str | Prompt | Mapping[str, Any]], options: RunOptions
+    ) -> None:
+        """Write the rows, a chunk at a time, so that the input is never whole in memory."""
+        chunk: list[NewJob] = []
+        for row, prompt in enumerate(prompts_of(prompts), 1):
+            chunk.extend(_jobs_of(row, prompt, options))
+            if len(chunk) >= CHUNK:
+                await self.records.add_jobs(run, chunk, self.clock.now())
+                chunk = []
+                self._look()
+        if chunk:
+            await self.records.add_jobs(run, chunk, self.clock.now())
+        await self.records.complete_run(run)
+        self._look()
+
+    def environment(self) -> dict[str, Any]:
+        """What runs of this process may touch: each endpoint's name and place."""
+        return {"places": {live.name: live.place for live in self.lives}}
+
+    async def stream(
+        self,
+        prompts: Iterable[str | Prompt | Mapping[str, Any]],
+        *,
+        on_event: Watcher | None = None,
+        **how: Any,
+    ) -> AsyncIterator[Result]:
+        """Add a run and yield its results as they finish. Keywords as in `add`."""
+        leave = self.stream_of_events.watch(on_event) if on_event is not None else None
+        try:
+            run = await self.add(prompts, **how)
+            async for result in self.follow(run):
+                yield result
+        finally:
+            if leave is not None:
+                await self.stream_of_events.drain()
+                leave()
+
+    async def generate(
+        self, prompts: Iterable[str | Prompt | Mapping[str, Any]], **how: Any
+    ) -> list[Result]:
+        """Add a run, wait for its end, and return its results in the order asked."""
+        results = [result async for result in self.stream(prompts, **how)]
+        return sorted(results, key=lambda result: (result.row, result.take))
+
+    async def follow(self, run: str, after: int = 0) -> AsyncIterator[Result]:
+        """Results of a run as they come, whoever carries it, until nothing more will.
+
+        Raises the error that stopped this process's engine, if one did.
+        """
+        self._gone.pop(run, None)
+        while True:
+            self._changed.clear()
+            over = await self.over(run)
+            rows = await self.journal.read(
+                lambda db: db.all("outcomes_since", run=run, seq=after, limit=1000)  # noqa: B023
+            )
+            for row in rows:
+                after = max(after, row["seq"])
+                yield self.result_of(row)
+            if self._carrier is not None and self._carrier.fault is not None:
+                raise self._carrier.fault
+            if over and not rows:
+                return
+            if not rows:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), FOLLOW_S)
+
+    async def over(self, run: str) -> bool:
+        """Whether nothing more will happen in a run for now."""
+        if run in self._gone:
+            return True
+        record = await self.records.run(run)
+        if record is None or record.note:
+            return True
+        if record.state in ("paused", "cancelled"):
+            return await self.records.live_of_run(run) == 0
+        return record.complete and await self.records.count_waiting(run) == 0
+
+    def result_of(self, row: Row) -> Result:
+        """A result from a row of the journal's ``outcomes_since``."""
+        about = json.loads(row["result"]) if row["result"] else {}
+        request = json.loads(row["request"])
+        return Result(
+            run=row["run"], row=row["row"], take=row["take"], status=row["status"],
+            prompt=request.get("prompt", ""), path=self._path(row), image_url=about.get("url", ""),
+            file=row["file"], endpoint=row["endpoint"] or "", model=row["served"] or "",
+            task_id=row["ticket_id"] or "", attempts=row["tries"], price=row["price"],
+            currency=row["currency"] or "", code=row["code"], error=row["error"], flags=row["flags"],
+        )  # fmt: skip
+
+    def _path(self, row: Row) -> Path | None:
+        if row["file"] and row["out"]:
+            return Path(row["out"]) / row["file"]
+        image = self.store.find(row["image"]) if row["image"] else None
+        return None if image is None else image.path
+
+    # control, from this process or another
+
+    async def pause(self, run: str) -> bool:
+        """Buy nothing more for a run; what is paid for is finished. Whether it was open."""
+        return await self._control(run, "paused", "open")
+
+    async def resume(self, run: str) -> None:
+        """Carry a run on from here. Raises BadInput where there is none."""
+        record = await self._must(run)
+        await self._take_again(record, None)
+
+    async def cancel(self, run: str) -> bool:
+        """Give up what is not paid for yet."""
+        return await self._control(run, "cancelled", "open", "paused")
+
+    async def retry(self, run: str) -> int:
+        """Take up again what did not become a picture; how many rows."""
+        record = await self._must(run)
+        number = await self.records.reopen(run, AGAIN)
+        await self._take_again(record, None)
+        return number
+
+    async def _control(self, run: str, state: str, *from_states: str) -> bool:
+        await self._must(run)
+        changed = await self.records.set_state(run, state, *from_states)
+        if state == "cancelled":
+            await self.records.cancel_jobs(run, self.clock.now())
+        self._look()
+        return changed
+
+    async def _must(self, run: str) -> Run:
+        record = await self.records.run(run)
+        if record is None:
+            raise BadInput(
+                f"没有叫「{run}」的批次；用 redloom runs 看有哪些。",
+                f"There is no run “{run}”; `redloom runs` lists them.",
+            )
+        return record
+
+    def _look(self) -> None:
+        if self._carrier is not None:
+            self._carrier.look_now()
+        self._changed.set()
+
+    def _notice(self, event: Event) -> None:
+        if isinstance(event, Ended):
+            self._gone[event.run] = event.state
+        if isinstance(event, Ended | Stopped) or event.kind == "done":
+            self._changed.set()
+
+
+def _jobs_of(row: int, prompt: Prompt, options: RunOptions) -> list[NewJob]:
+    """The jobs of one prompt: n takes of it, or one invalid row."""
+    number_wanted = prompt.n if prompt.n > 1 else options.n
+    given = {
+        "id": prompt.id, "n": number_wanted, "filename": prompt.filename,
+        "folder": prompt.folder, "extra": dict(prompt.extra), "line": prompt.line, "prompt": prompt.text,
+    }  # fmt: skip
+    kept = {name: value for name, value in given.items() if value not in ("", 0, {}, 1)}
+    if prompt.problem:
+        return [NewJob(row, 1, None, kept, prompt.problem)]
+    jobs = []
+    first = max(prompt.take, options.take)
+    for number in range(1, number_wanted + 1):
+        try:
+            request = request_of(prompt, take=first + number - 1, **options.of_run())
+        except BadInput as error:
+            return [NewJob(row, 1, None, kept, str(error))]
+        jobs.append(NewJob(row, number, request, kept))
+    return jobs
+
+
+def _digested(
+    prompts: Iterable[str | Prompt | Mapping[str, Any]], options: RunOptions
+) -> tuple[Iterable[str | Prompt | Mapping[str, Any]], str]:
+    """The digest of prompts given as a sequence; of anything else a new one each time."""
+    if not isinstance(prompts, Sequence):
+        return prompts, random.randbytes(16).hex()
+    digest = hashlib.sha256(json.dumps(options.record(), sort_keys=True, default=str).encode())
+    for prompt in prompts_of(prompts):
+        digest.update(repr(prompt).encode("utf-8", "surrogatepass"))
+    return prompts, digest.hexdigest()
+
+
+async def generate(
+    prompts: Iterable[str | Prompt | Mapping[str, Any]],
+    *,
+    endpoint: str | Sequence[str] | None = None,
+    out: Path | str | None = None,
+    on_event: Watcher | None = None,
+    **how: Any,
+) -> list[Result]:
+    """Make pictures of ``prompts``; results in order. Raises BadSettings where no key is set."""
+    async with Engine(endpoint, on_event=on_event) as engine:
+        return await engine.generate(prompts, out=out, **how)
+
+
+__all__ = ["BadSettings", "Engine", "Result", "RunOptions", "generate"]

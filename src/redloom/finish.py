@@ -1,0 +1,250 @@
+"""From a finished task to a file: fetch, verify, store, deliver, and the outcome on record.
+
+The order keeps every crash harmless: bytes into the store, then the file into ``--out``, then
+one commit with the task's end, the picture and the job's outcome. Dying before the commit costs
+another download, never another purchase.
+
+May import: everything on the way before it.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .clock import Clock, offload
+from .download import Downloads, Fetched, Rules, own_host
+from .endpoint import Made, Picture, Ticket
+from .errors import (
+    EndpointStopped,
+    FetchFailed,
+    LinkExpired,
+    PictureError,
+    ServiceError,
+)
+from .events import Downloaded, Stream
+from .image import Delivery, Image, Store, deliver
+from .job import JobStatus
+from .journal import Row
+from .metadata import About
+from .naming import file_name
+from .prompt import parse_size
+from .records import Ending, ImageRecord, Job, JobEnding, Records, Run
+from .retry import download_pause
+from .route import Live
+from .task import made_ending
+
+Named = Callable[[Run, Job, str], Path]
+
+
+@dataclass(eq=False)
+class Finisher:
+    """Downloads, stores and delivers finished pictures."""
+
+    records: Records
+    clock: Clock
+    stream: Stream
+    store: Store
+    downloads: Downloads
+
+    async def finish(
+        self, run: Run, job: Job, live: Live, task: int, made: Made, ticket: Ticket | None
+    ) -> JobEnding:
+        """The outcome of a job whose task has its picture; on record when this returns."""
+        began = self.clock.now()
+        try:
+            fetched = await self._fetch(job, live, task, made, ticket)
+        except PictureError as error:
+            return await self._not_fetched(job, task, made, error)
+        image = await offload(self.store.put, fetched)
+        row = await self.records.task(task)
+        assert row is not None
+        about = about_of(job, live, row, made, self.clock.now())
+        ending = await self._deliver(run, job, image, about, fetched.flags, task)
+        record = self._image_record(job, image, task, about)
+        closing = made_ending(made, self.clock.now())
+        await self.records.end_task_and_job(task, closing, ending, record)
+        self.stream.tell(
+            Downloaded(
+                at=self.clock.now(), run=job.run, row=job.row, take=job.take,
+                size_bytes=image.size_bytes, seconds=self.clock.now() - began,
+            )
+        )  # fmt: skip
+        return ending
+
+    async def from_store(self, run: Run, job: Job) -> JobEnding | None:
+        """Deliver the picture that the store has for the job's key; None where it is gone."""
+        kept = await self.records.image(job.key)
+        image = None if kept is None else await offload(self.store.find, kept["sha256"])
+        if kept is None or image is None:
+            if kept is not None:
+                await self.records.forget_image(job.key)
+            return None
+        twin = await self.records.twin(job.run, job.key)
+        if twin is not None:
+            ending = JobEnding(
+                id=job.id, status="duplicate", ended=self.clock.now(), task=kept["task"],
+                image=image.sha256, file=twin[1],
+            )  # fmt: skip
+        else:
+            about = _about_from_json(kept["about"], job)
+            ending = await self._deliver(run, job, image, about, (), kept["task"])
+        await self.records.end_job(ending)
+        return ending
+
+    async def _fetch(
+        self, job: Job, live: Live, task: int, made: Made, ticket: Ticket | None
+    ) -> Fetched:
+        expires = self.clock.now() + live.capabilities.url_life_s
+
+        async def renew() -> Picture:
+            return await _renewed(live, ticket)
+
+        return await self.downloads.fetch(
+            made.picture,
+            rules_for(live),
+            name=f"{task}-{job.id}",
+            size=parse_size(job.request.size) if "x" in job.request.size else None,
+            renew=renew if ticket is not None else None,
+            expires=expires,
+        )
+
+    async def _not_fetched(self, job: Job, task: int, made: Made, error: PictureError) -> JobEnding:
+        """Paid for, and not here. A far side that is down leaves the task for the next start;
+        a link that is gone for good, or bytes that are no picture, end it.
+        """
+        ending = JobEnding(
+            id=job.id, status="failed", ended=self.clock.now(), task=task,
+            code=error.code, error=str(error),
+        )  # fmt: skip
+        closing = made_ending(made, self.clock.now())
+        if isinstance(error, FetchFailed):
+            await self.records.made(task, closing)
+            await self.records.end_job(ending)
+            return ending
+        lost = Ending(
+            state="lost", billed="yes", at=self.clock.now(), code=error.code, error=str(error),
+            result=closing.result, queued=closing.queued, started=closing.started, ended=closing.ended,
+        )  # fmt: skip
+        await self.records.end_task_and_job(task, lost, ending)
+        return ending
+
+    async def _deliver(
+        self,
+        run: Run,
+        job: Job,
+        image: Image,
+        about: About,
+        flags: tuple[str, ...],
+        task: int | None,
+    ) -> JobEnding:
+        """The file in the run's folder, where it has one; the outcome ``ok`` for the journal."""
+        file = sha = ""
+        if run.out:
+            options = Delivery(**run.options.get("delivery", {}))
+            name = name_of(run, job, options.format or image.format)
+            delivered = await offload(deliver, image, Path(run.out) / name, about, options)
+            file, sha = name.as_posix(), delivered.sha256
+        status: JobStatus = "ok"
+        return JobEnding(
+            id=job.id, status=status, ended=self.clock.now(), task=task, image=image.sha256,
+            file=file, sha256=sha, flags=" ".join(flags),
+        )  # fmt: skip
+
+    def _image_record(self, job: Job, image: Image, task: int, about: About) -> ImageRecord:
+        return ImageRecord(
+            key=job.key, sha256=image.sha256, task=task, format=image.format, width=image.width,
+            height=image.height, bytes=image.size_bytes, made=self.clock.now(),
+            about=_about_to_json(about),
+        )  # fmt: skip
+
+
+async def _renewed(live: Live, ticket: Ticket | None) -> Picture:
+    """A fresh link from the task itself. Raises LinkExpired where its record is gone."""
+    assert ticket is not None
+    try:
+        outcome = await live.provider.poll(ticket)
+    except EndpointStopped:
+        raise
+    except ServiceError as error:
+        raise FetchFailed(error.text.zh, error.text.en) from error
+    if isinstance(outcome, Made):
+        return outcome.picture
+    raise LinkExpired(
+        "图片链接已过期，服务也给不出新的链接；这张图已付款但取不回来。",
+        "The picture's link has expired and the service gives no new one; it is paid for and cannot be fetched.",
+    )
+
+
+def pauses() -> Callable[[int], float | None]:
+    """The pauses between tries of one download, in nominal seconds."""
+    rng = random.Random()
+    return lambda attempt: download_pause(attempt, rng)
+
+
+def rules_for(live: Live) -> Rules:
+    """Where this endpoint's pictures may lie."""
+    return Rules(
+        own_host=own_host(live.endpoint.base_url) if live.endpoint.base_url else "",
+        suffixes=live.capabilities.picture_hosts,
+        rewrite=live.endpoint.options.get("rewrite_hosts", {}),
+    )
+
+
+def name_of(run: Run, job: Job, kind: str) -> Path:
+    """The file's name below the run's folder."""
+    takes = int(job.input.get("n", 1))
+    total = run.total if run.complete else 99_999
+    words = str(job.input.get("filename") or job.request.prompt)
+    return file_name(job.row, job.take, takes, max(total, job.row), words, kind)
+
+
+def about_of(job: Job, live: Live, task: Row, made: Made, now: float) -> About:
+    """All that is recorded beside a picture just made."""
+    return About(
+        prompt=job.request.prompt,
+        sent_prompt=job.request.prompt,
+        revised_prompt=made.picture.revised_prompt,
+        negative_prompt=job.request.negative,
+        row=job.row,
+        take=job.take,
+        id=str(job.input.get("id", "")),
+        endpoint=live.name,
+        provider=live.endpoint.provider,
+        model=live.endpoint.model,
+        size_asked=parse_size(task["size"]),
+        seed=made.picture.seed if made.picture.seed is not None else task["seed"],
+        references=job.request.references,
+        options=dict(job.request.options),
+        task_id=task["ticket_id"] or "",
+        request_id=made.request_id,
+        submitted_at=task["intent_at"],
+        finished_at=now,
+        seconds=round(now - task["intent_at"], 3),
+        attempts=job.tries + 1,
+        price=made.price.amount if made.price is not None else task["price"],
+        currency=made.price.currency if made.price is not None else task["currency"],
+        price_source=made.price.source if made.price is not None else task["price_source"],
+        made_by_model=live.capabilities.made_by_model,
+    )
+
+
+def _about_to_json(about: About) -> str:
+    from dataclasses import asdict
+
+    return json.dumps(asdict(about), ensure_ascii=False)
+
+
+def _about_from_json(text: str, job: Job) -> About:
+    """What is known of a stored picture, as the about of another job that wants it."""
+    values: dict[str, Any] = json.loads(text)
+    size = values.get("size_asked")
+    values["size_asked"] = tuple(size) if size else None
+    values["references"] = tuple(values.get("references") or ())
+    values["flags"] = tuple(values.get("flags") or ())
+    values["row"], values["take"], values["id"] = job.row, job.take, str(job.input.get("id", ""))
+    return About(**values)

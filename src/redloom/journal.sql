@@ -1,0 +1,331 @@
+-- Every statement of the journal, under a name. Migrations are append-only: a release never
+-- changes one that an earlier release shipped.
+
+-- migration: 1
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+INSERT INTO meta VALUES ('epoch', '0'), ('salt', lower(hex(randomblob(16))));
+
+CREATE TABLE runs (
+  id          TEXT PRIMARY KEY,
+  created     REAL NOT NULL,
+  kind        TEXT NOT NULL,              -- batch, note, api, library
+  digest      TEXT NOT NULL,              -- of the input and the options that change pictures
+  out         TEXT NOT NULL,              -- absolute folder of its files; empty: store only
+  options     TEXT NOT NULL,              -- JSON
+  environment TEXT NOT NULL,              -- JSON: what it may touch
+  state       TEXT NOT NULL DEFAULT 'open',  -- open, paused, cancelled, done
+  priority    INTEGER NOT NULL DEFAULT 0, -- a person waiting: 10; bulk: 0
+  budget      REAL,
+  currency    TEXT NOT NULL DEFAULT '',
+  total       INTEGER NOT NULL DEFAULT 0,
+  complete    INTEGER NOT NULL DEFAULT 0, -- whether its input has been read to the end
+  owner       TEXT NOT NULL DEFAULT '',   -- token of the process that wants it carried
+  note        TEXT NOT NULL DEFAULT ''    -- why it waits for a person; empty while it does not
+) WITHOUT ROWID;
+CREATE INDEX runs_by_out ON runs (out);
+
+CREATE TABLE jobs (
+  id       INTEGER PRIMARY KEY,
+  run      TEXT NOT NULL REFERENCES runs,
+  row      INTEGER NOT NULL,
+  take     INTEGER NOT NULL,
+  key      TEXT NOT NULL,                 -- empty for an invalid row
+  request  TEXT NOT NULL,                 -- canonical JSON of the request
+  input    TEXT NOT NULL,                 -- JSON: the row's id, file name and own columns
+  status   TEXT NOT NULL DEFAULT 'pending',
+  tries    INTEGER NOT NULL DEFAULT 0,    -- tasks begun for it
+  task     INTEGER,                       -- the task that decided it
+  image    TEXT,                          -- sha256 of the provider's bytes
+  file     TEXT NOT NULL DEFAULT '',
+  sha256   TEXT NOT NULL DEFAULT '',      -- of the delivered file
+  flags    TEXT NOT NULL DEFAULT '',
+  code     TEXT NOT NULL DEFAULT '',
+  error    TEXT NOT NULL DEFAULT '',
+  ended    REAL,
+  seq      INTEGER,                       -- order of outcomes, for watchers that catch up
+  UNIQUE (run, row, take)
+);
+CREATE INDEX jobs_waiting ON jobs (run, id) WHERE status = 'pending';
+CREATE INDEX jobs_by_key ON jobs (key);
+CREATE INDEX jobs_by_seq ON jobs (run, seq) WHERE seq IS NOT NULL;
+
+CREATE TABLE tasks (
+  id         INTEGER PRIMARY KEY,
+  job        INTEGER NOT NULL REFERENCES jobs,
+  run        TEXT NOT NULL,
+  key        TEXT NOT NULL,
+  endpoint   TEXT NOT NULL,
+  place      TEXT NOT NULL,               -- provider, address, salted fingerprint of the key
+  account    TEXT NOT NULL,
+  model      TEXT NOT NULL,
+  lane       TEXT NOT NULL,
+  state      TEXT NOT NULL,               -- see docs/architecture.md for the picture
+  epoch      INTEGER NOT NULL,
+  seed       INTEGER,
+  size       TEXT NOT NULL DEFAULT '',
+  intent_at  REAL NOT NULL,               -- just before the POST leaves
+  lost_at    REAL,                        -- when its answer was given up
+  ticket_id  TEXT,
+  ticket     TEXT,                        -- JSON
+  accepted_at REAL,
+  queued     REAL, started REAL, ended REAL,  -- the service's own times
+  closed_at  REAL,
+  result     TEXT,                        -- JSON: links and words of a finished picture
+  price      REAL,                        -- NULL: unknown
+  currency   TEXT NOT NULL DEFAULT '',
+  price_source TEXT NOT NULL DEFAULT 'unknown',
+  billed     TEXT NOT NULL DEFAULT 'maybe',  -- yes, no, maybe
+  code       TEXT NOT NULL DEFAULT '',
+  error      TEXT NOT NULL DEFAULT ''
+);
+-- The promise, held by the database itself: one live task a key.
+CREATE UNIQUE INDEX one_live_task ON tasks (key)
+  WHERE state IN ('intent', 'accepted', 'doubt', 'made');
+CREATE UNIQUE INDEX one_task_a_ticket ON tasks (place, ticket_id) WHERE ticket_id IS NOT NULL;
+CREATE INDEX tasks_by_run ON tasks (run);
+CREATE INDEX tasks_by_job ON tasks (job);
+CREATE INDEX tasks_by_time ON tasks (account, intent_at);
+
+CREATE TABLE images (
+  key    TEXT PRIMARY KEY,
+  sha256 TEXT NOT NULL,
+  task   INTEGER,
+  format TEXT NOT NULL,
+  width  INTEGER NOT NULL,
+  height INTEGER NOT NULL,
+  bytes  INTEGER NOT NULL,
+  made   REAL NOT NULL,
+  about  TEXT NOT NULL                    -- JSON: what was sent, what was rewritten
+) WITHOUT ROWID;
+CREATE INDEX images_by_sha ON images (sha256);
+
+CREATE TABLE learnt (
+  what TEXT NOT NULL, whom TEXT NOT NULL, value TEXT NOT NULL, at REAL NOT NULL,
+  PRIMARY KEY (what, whom)
+) WITHOUT ROWID;
+
+-- name: meta
+SELECT value FROM meta WHERE name = :item;
+
+-- name: next_epoch
+UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE name = 'epoch' RETURNING CAST(value AS INTEGER);
+
+-- name: add_run
+INSERT INTO runs (id, created, kind, digest, out, options, environment, priority, budget, currency, owner)
+VALUES (:id, :created, :kind, :digest, :out, :options, :environment, :priority, :budget, :currency, :owner);
+
+-- name: run
+SELECT * FROM runs WHERE id = :id;
+
+-- name: runs
+SELECT * FROM runs ORDER BY created DESC LIMIT :limit;
+
+-- name: runs_into
+SELECT * FROM runs WHERE out = :out ORDER BY created DESC;
+
+-- name: open_runs
+SELECT * FROM runs WHERE state = 'open' AND note = '' ORDER BY priority DESC, created;
+
+-- name: set_run_state
+UPDATE runs SET state = :state WHERE id = :id AND state IN (SELECT value FROM json_each(:from_states));
+
+-- name: set_run_complete
+UPDATE runs SET complete = 1, total = (SELECT count(*) FROM jobs WHERE run = :id) WHERE id = :id;
+
+-- name: own_run
+UPDATE runs SET owner = :owner, note = '', environment = :environment,
+  state = 'open',
+  budget = CASE WHEN :set_budget THEN :budget ELSE budget END
+WHERE id = :id;
+
+-- name: set_note
+UPDATE runs SET note = :note WHERE id = :id;
+
+-- name: live_of_run
+SELECT count(*) FROM tasks WHERE run = :run AND state IN ('intent', 'accepted', 'made');
+
+-- name: set_priority
+UPDATE runs SET priority = :priority WHERE id = :id;
+
+-- name: last_row
+SELECT coalesce(max(row), 0) FROM jobs WHERE run = :run;
+
+-- name: add_job
+INSERT INTO jobs (run, row, take, key, request, input, status, code, error, ended, seq)
+VALUES (:run, :row, :take, :key, :request, :input, :status, :code, :error, :ended, :seq)
+ON CONFLICT (run, row, take) DO NOTHING;
+
+-- name: waiting_jobs
+SELECT jobs.*, images.sha256 AS stored,
+       (SELECT id FROM tasks WHERE tasks.key = jobs.key
+         AND tasks.state IN ('intent', 'accepted', 'doubt', 'made')) AS live_task
+FROM jobs LEFT JOIN images ON images.key = jobs.key
+WHERE jobs.run = :run AND jobs.status = 'pending' AND jobs.id > :after
+ORDER BY jobs.id LIMIT :limit;
+
+-- name: count_waiting
+SELECT count(*) FROM jobs WHERE run = :run AND status = 'pending';
+
+-- name: job
+SELECT * FROM jobs WHERE id = :id;
+
+-- name: next_seq
+SELECT coalesce(max(seq), 0) + 1 FROM jobs WHERE run = :run;
+
+-- name: end_job
+UPDATE jobs SET status = :status, task = coalesce(:task, task), image = :image, file = :file,
+  sha256 = :sha256, flags = :flags, code = :code, error = :error, ended = :ended,
+  seq = (SELECT coalesce(max(seq), 0) + 1 FROM jobs AS other WHERE other.run = jobs.run)
+WHERE id = :id AND status = 'pending';
+
+-- name: reopen_jobs
+UPDATE jobs SET status = 'pending', code = '', error = '', ended = NULL, seq = NULL
+WHERE run = :run AND status IN (SELECT value FROM json_each(:statuses));
+
+-- name: reopen_job
+UPDATE jobs SET status = 'pending', code = '', error = '', ended = NULL, seq = NULL WHERE id = :id;
+
+-- name: cancel_jobs
+UPDATE jobs SET status = 'cancelled', ended = :ended,
+  seq = (SELECT coalesce(max(seq), 0) + 1 FROM jobs AS other WHERE other.run = jobs.run)
+WHERE run = :run AND status = 'pending' AND NOT EXISTS
+  (SELECT 1 FROM tasks WHERE tasks.job = jobs.id AND tasks.state IN ('intent', 'accepted', 'doubt', 'made'));
+
+-- name: twin
+SELECT row, file FROM jobs WHERE run = :run AND key = :key AND status = 'ok' ORDER BY id LIMIT 1;
+
+-- name: counts
+SELECT status, count(*) AS number FROM jobs WHERE run = :run GROUP BY status;
+
+-- name: rows
+SELECT jobs.*, runs.out, tasks.endpoint, tasks.model AS served, tasks.seed, tasks.size AS sent_size,
+       tasks.ticket_id, tasks.intent_at, tasks.accepted_at, tasks.closed_at, tasks.queued,
+       tasks.started, tasks.ended AS task_ended, tasks.price, tasks.currency, tasks.price_source,
+       tasks.billed, tasks.run AS task_run, tasks.job AS task_job, tasks.result,
+       images.sha256 AS source_sha256, images.width, images.height, images.about
+FROM jobs JOIN runs ON runs.id = jobs.run LEFT JOIN tasks ON tasks.id = jobs.task
+  LEFT JOIN images ON images.key = jobs.key
+WHERE jobs.run = :run AND (jobs.row, jobs.take) > (:row, :take)
+ORDER BY jobs.row, jobs.take LIMIT :limit;
+
+-- name: outcomes_since
+SELECT jobs.*, runs.out, tasks.endpoint, tasks.model AS served, tasks.seed, tasks.size AS sent_size,
+       tasks.ticket_id, tasks.intent_at, tasks.accepted_at, tasks.closed_at, tasks.queued,
+       tasks.started, tasks.ended AS task_ended, tasks.price, tasks.currency, tasks.price_source,
+       tasks.billed, tasks.run AS task_run, tasks.job AS task_job, tasks.result,
+       images.sha256 AS source_sha256, images.width, images.height, images.about
+FROM jobs JOIN runs ON runs.id = jobs.run LEFT JOIN tasks ON tasks.id = jobs.task
+  LEFT JOIN images ON images.key = jobs.key
+WHERE jobs.run = :run AND jobs.seq > :seq ORDER BY jobs.seq LIMIT :limit;
+
+-- name: add_intent
+INSERT INTO tasks (job, run, key, endpoint, place, account, model, lane, state, epoch, seed, size,
+                   intent_at, price, currency, price_source)
+SELECT :job, :run, :key, :endpoint, :place, :account, :model, :lane, 'intent', :epoch, :seed, :size,
+       :intent_at, :price, :currency, :price_source
+WHERE (SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'epoch') = :epoch
+RETURNING id;
+
+-- name: count_try
+UPDATE jobs SET tries = tries + 1 WHERE id = :job;
+
+-- name: uncount_try
+UPDATE jobs SET tries = max(0, tries - 1) WHERE id = (SELECT job FROM tasks WHERE id = :id);
+
+-- name: set_ticket
+UPDATE tasks SET state = 'accepted', ticket_id = :ticket_id, ticket = :ticket, accepted_at = :at
+WHERE id = :id AND state IN ('intent', 'doubt');
+
+-- name: set_made
+UPDATE tasks SET state = 'made', result = :result, billed = 'yes', accepted_at = coalesce(accepted_at, :at),
+  queued = :queued, started = :started, ended = :ended,
+  price = coalesce(:price, price), currency = coalesce(:currency, currency),
+  price_source = coalesce(:price_source, price_source)
+WHERE id = :id AND state IN ('intent', 'accepted', 'doubt', 'made');
+
+-- name: set_doubt
+UPDATE tasks SET state = 'doubt', lost_at = :at, code = :code, error = :error
+WHERE id = :id AND state IN ('intent', 'accepted');
+
+-- name: unset_ticket
+UPDATE tasks SET state = 'doubt', ticket_id = NULL, ticket = NULL, accepted_at = NULL,
+  result = NULL, billed = 'maybe', code = :code WHERE id = :id AND state IN ('accepted', 'made');
+
+-- name: close_task
+UPDATE tasks SET state = :state, billed = :billed, closed_at = :at, code = :code, error = :error,
+  result = coalesce(:result, result),
+  queued = coalesce(:queued, queued), started = coalesce(:started, started), ended = coalesce(:ended, ended),
+  price = coalesce(:price, price), currency = coalesce(:currency, currency),
+  price_source = coalesce(:price_source, price_source)
+WHERE id = :id AND state IN ('intent', 'accepted', 'doubt', 'made');
+
+-- name: task
+SELECT * FROM tasks WHERE id = :id;
+
+-- name: doubt_orphans
+UPDATE tasks SET state = 'doubt', lost_at = intent_at + :reach, code = 'crash' WHERE state = 'intent' AND epoch < :epoch
+RETURNING id;
+
+-- name: live_tasks
+SELECT tasks.*, jobs.row, jobs.take, jobs.request, jobs.input, jobs.tries, jobs.status AS job_status
+FROM tasks JOIN jobs ON jobs.id = tasks.job
+WHERE tasks.state IN ('intent', 'accepted', 'doubt', 'made');
+
+-- name: live_task_of
+SELECT tasks.*, jobs.row, jobs.take, jobs.request, jobs.input, jobs.tries, jobs.status AS job_status
+FROM tasks JOIN jobs ON jobs.id = tasks.job
+WHERE tasks.key = :key AND tasks.state IN ('intent', 'accepted', 'doubt', 'made');
+
+-- name: known_tickets
+SELECT ticket_id, accepted_at FROM tasks WHERE place = :place AND ticket_id IN (SELECT value FROM json_each(:ids));
+
+-- name: open_intents
+SELECT id, model, intent_at, coalesce(lost_at, :now) AS lost_at, state FROM tasks
+WHERE account = :account AND state IN ('intent', 'doubt')
+  AND intent_at <= :until AND coalesce(lost_at, :now) >= :since;
+
+-- name: add_image
+INSERT INTO images (key, sha256, task, format, width, height, bytes, made, about)
+VALUES (:key, :sha256, :task, :format, :width, :height, :bytes, :made, :about)
+ON CONFLICT (key) DO UPDATE SET sha256 = excluded.sha256, task = excluded.task, format = excluded.format,
+  width = excluded.width, height = excluded.height, bytes = excluded.bytes, made = excluded.made,
+  about = excluded.about;
+
+-- name: image
+SELECT * FROM images WHERE key = :key;
+
+-- name: kept_images
+SELECT count(*) FROM images WHERE sha256 = :sha256;
+
+-- name: image_usage
+SELECT count(*) AS keys, count(DISTINCT sha256) AS pictures FROM images;
+
+-- name: images_before
+SELECT key, sha256, bytes, made FROM images WHERE made < :before ORDER BY made;
+
+-- name: forget_image
+DELETE FROM images WHERE key = :key;
+
+-- name: spent
+SELECT coalesce(currency, '') AS currency, billed, price_source, count(*) AS number,
+       sum(price) AS amount, sum(price IS NULL) AS unpriced,
+       sum(state IN ('intent', 'accepted', 'doubt')) AS open
+FROM tasks WHERE run = :run AND state != 'void' GROUP BY currency, billed, price_source;
+
+-- name: committed
+SELECT coalesce(sum(price), 0) AS amount FROM tasks
+WHERE run = :run AND billed IN ('yes', 'maybe') AND state != 'void';
+
+-- name: tasks_of_job
+SELECT * FROM tasks WHERE job = :job ORDER BY id;
+
+-- name: tasks_of_run
+SELECT tasks.*, jobs.row, jobs.take FROM tasks JOIN jobs ON jobs.id = tasks.job
+WHERE tasks.run = :run AND tasks.id > :after ORDER BY tasks.id LIMIT :limit;
+
+-- name: learn
+INSERT INTO learnt (what, whom, value, at) VALUES (:what, :whom, :value, :at)
+ON CONFLICT (what, whom) DO UPDATE SET value = excluded.value, at = excluded.at;
+
+-- name: learnt
+SELECT value FROM learnt WHERE what = :what AND whom = :whom;

@@ -1,0 +1,220 @@
+"""Looks through an account for requests whose answer was lost, and says what was found.
+
+One look serves every open doubt of an account: the list is read whole over all their windows.
+The decision is `settle.judge`; here are only the waiting, the reading, and the comparing of
+words where a finished task carries them.
+
+May import: errors, clock, endpoint, records, route, settle, carried.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from .carried import Carried
+from .clock import Clock
+from .endpoint import Failed, Made, Seen, Ticket, Unknown, Waiting
+from .errors import EndpointStopped, ServiceError
+from .journal import Row
+from .records import Job, Records
+from .route import Live
+from .settle import (
+    Adopt,
+    Ambiguous,
+    Doubt,
+    Later,
+    Nothing,
+    Verdict,
+    bearing,
+    judge,
+    ripe_at,
+    span,
+)
+
+log = logging.getLogger("redloom")
+LOOKS = 6
+"""Looks at one doubt before it is left to the user's policy."""
+BETWEEN_S = 30.0
+"""Nominal seconds between two looks."""
+
+
+@dataclass(eq=False)
+class Lost:
+    """A task in doubt, and whose it is."""
+
+    task: int
+    live: Live
+    carried: Carried
+    job: Job
+    doubt: Doubt
+    price: float | None
+    looks: int = 0
+    """Looks that could not tell."""
+
+    @classmethod
+    def of(cls, row: Row, live: Live, carried: Carried, job: Job) -> Lost:
+        """From a row of ``tasks`` in state doubt."""
+        until = row["lost_at"] if row["lost_at"] is not None else row["intent_at"]
+        doubt = Doubt(row["id"], row["model"], row["intent_at"], until)
+        return cls(row["id"], live, carried, job, doubt, row["price"])
+
+
+Found = Callable[[Lost, Ticket], Awaitable[None]]
+Told = Callable[[Lost], Awaitable[None]]
+
+
+@dataclass(eq=False)
+class Lookout:
+    """Open doubts by place, one searching loop for each place that has some."""
+
+    records: Records
+    clock: Clock
+    adopt: Found
+    proved: Told
+    unsettled: Told
+    looks: int = 0
+    _open: dict[str, list[Lost]] = field(default_factory=dict)
+    _loops: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _foreign: dict[str, set[str]] = field(default_factory=dict)
+    """Task ids whose words showed that they are somebody else's."""
+
+    async def add(self, lost: Lost) -> None:
+        """Settle this doubt; one of the callbacks is called in the end."""
+        if not lost.live.capabilities.lists_tasks or lost.live.lane == "sync":
+            await self.unsettled(lost)
+            return
+        place = lost.live.place
+        self._open.setdefault(place, []).append(lost)
+        loop = self._loops.get(place)
+        if loop is None or loop.done():
+            self._loops[place] = asyncio.get_running_loop().create_task(self._search(place))
+
+    def drop(self, carried: Carried) -> list[Lost]:
+        """Leave this run's doubts for the next start; which they were."""
+        dropped = [
+            lost for losts in self._open.values() for lost in losts if lost.carried is carried
+        ]
+        for place, losts in self._open.items():
+            self._open[place] = [lost for lost in losts if lost.carried is not carried]
+        return dropped
+
+    async def close(self) -> None:
+        """Stop looking; what is open stays in doubt in the journal."""
+        for loop in self._loops.values():
+            loop.cancel()
+        await asyncio.gather(*self._loops.values(), return_exceptions=True)
+
+    async def _search(self, place: str) -> None:
+        while losts := self._open.get(place):
+            live = losts[0].live
+            lag = live.capabilities.list_lag_s
+            ripe = min(ripe_at(lost.doubt, lag) + lost.looks * BETWEEN_S for lost in losts)
+            wait = ripe - self.clock.now()
+            if wait > 0:
+                await self.clock.sleep(min(wait, BETWEEN_S))
+                continue
+            await self._look(place, live)
+
+    async def _look(self, place: str, live: Live) -> None:
+        """One look, and what it says about each doubt that is ripe."""
+        losts = list(self._open[place])
+        read_at = self.clock.now()
+        try:
+            seen = await self._read(live, losts)
+        except EndpointStopped as error:
+            live.gate.stopped = live.gate.stopped or str(error)
+            await self._give_up(place, losts)
+            return
+        except ServiceError as error:
+            log.info("the account's list could not be read (%s); again later", error.code)
+            await self.clock.sleep(BETWEEN_S / 3)
+            return
+        self.looks += 1
+        known = await self.records.known_tickets(live.place, [one.id for one in seen])
+        others = await self._rivals(live, losts)
+        for lost in losts:
+            if lost in self._open[place]:
+                await self._judge(place, lost, losts, others, seen, known, read_at)
+
+    async def _read(self, live: Live, losts: Sequence[Lost]) -> Sequence[Seen]:
+        spans = [span(lost.doubt) for lost in losts]
+        return await live.provider.look(min(s[0] for s in spans), max(s[1] for s in spans))
+
+    async def _rivals(self, live: Live, losts: Sequence[Lost]) -> list[Doubt]:
+        """Open intents and doubts of this account that are not in our hands right now."""
+        since = min(span(lost.doubt)[0] for lost in losts)
+        now = self.clock.now()
+        account = "|".join(live.endpoint.quota[:2])
+        rows = await self.records.open_intents(account, since, now, now)
+        ours = {lost.task for lost in losts}
+        return [
+            Doubt(row["id"], row["model"], row["intent_at"], row["lost_at"])
+            for row in rows
+            if row["id"] not in ours
+        ]
+
+    async def _judge(
+        self,
+        place: str,
+        lost: Lost,
+        losts: Sequence[Lost],
+        others: Sequence[Doubt],
+        seen: Sequence[Seen],
+        known: dict[str, float],
+        read_at: float,
+    ) -> None:
+        clock = bearing(seen, known)
+        rivals = [o.doubt for o in losts if o is not lost and o in self._open[place]]
+        rivals += [doubt for doubt in others if doubt.model == lost.doubt.model]
+        verdict = judge(
+            lost.doubt,
+            seen,
+            {*known, *self._foreign.get(place, ())},
+            [rival for rival in rivals if rival.model == lost.doubt.model],
+            clock=clock,
+            read_at=read_at,
+            list_lag_s=lost.live.capabilities.list_lag_s,
+            prompt_in_result=lost.live.capabilities.prompt_in_result,
+        )
+        if isinstance(verdict, Ambiguous) and lost.live.capabilities.prompt_in_result:
+            verdict = await self._compare(place, lost, verdict)
+        await self._act(place, lost, verdict)
+
+    async def _compare(self, place: str, lost: Lost, verdict: Ambiguous) -> Verdict:
+        """Read the candidates' results: the one with our words is ours."""
+        undecided = False
+        for task_id in verdict.candidates:
+            try:
+                outcome = await lost.live.provider.poll(Ticket(task_id))
+            except ServiceError:
+                undecided = True
+                continue
+            words = outcome.original_prompt if isinstance(outcome, Made | Failed) else ""
+            if words and words == lost.job.request.prompt:
+                return Adopt(task_id)
+            if words:
+                self._foreign.setdefault(place, set()).add(task_id)
+            elif isinstance(outcome, Waiting | Unknown | Failed | Made):
+                undecided = True
+        return Later(self.clock.now() + BETWEEN_S) if undecided else Nothing()
+
+    async def _act(self, place: str, lost: Lost, verdict: Verdict) -> None:
+        if isinstance(verdict, Adopt):
+            self._open[place].remove(lost)
+            await self.adopt(lost, Ticket(verdict.task_id))
+        elif isinstance(verdict, Nothing):
+            self._open[place].remove(lost)
+            await self.proved(lost)
+        else:
+            lost.looks += 1
+            if lost.looks >= LOOKS:
+                self._open[place].remove(lost)
+                await self.unsettled(lost)
+
+    async def _give_up(self, place: str, losts: Sequence[Lost]) -> None:
+        self._open[place] = []
+        for lost in losts:
+            await self.unsettled(lost)

@@ -1,0 +1,408 @@
+"""One picture, from its slot to its outcome: submit, wait, finish, and what follows a no.
+
+Decisions are `retry`'s, looking is `looking`'s; here they are carried out. The order of money is
+`task`'s: nothing here can come back to a POST by itself, a job only ever goes back to the queue.
+
+May import: everything on the way before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from .carried import Carried
+from .clock import Clock
+from .endpoint import Canceled, Failed, Fitted, Made, Outcome, Ticket
+from .errors import AnswerLost, EndpointStopped, Refused, ServiceError, Throttled
+from .events import Doubtful, Held, Retrying, Running, Stopped, Stream, Submitted
+from .finish import Finisher
+from .job import JobStatus
+from .journal import Row
+from .lang import Text
+from .looking import Lookout, Lost
+from .records import Ending, Job, JobEnding, Records
+from .retry import (
+    Again,
+    Allowance,
+    Decision,
+    GiveUp,
+    Policy,
+    StopEndpoint,
+    after_failure,
+    after_submit,
+)
+from .route import Live
+from .task import (
+    Attempt,
+    failed_ending,
+    picture_from_json,
+    ticket_from_json,
+    ticket_to_json,
+)
+
+T = TypeVar("T")
+
+
+class Floor(Protocol):
+    """What one picture's work asks of the carrier that runs it."""
+
+    epoch: int
+
+    def begin(self, carried: Carried, job: Job, work: Coroutine[Any, Any, None]) -> None:
+        """Run one job's work; its key is taken until it has its outcome."""
+
+    def later(self, carried: Carried, job: Job, at: float) -> None:
+        """The job goes back to the queue at nominal time ``at``."""
+
+    def free_key(self, job: Job) -> None:
+        """Nobody makes this picture for now."""
+
+    def outcome(
+        self,
+        carried: Carried,
+        job: Job,
+        ending: JobEnding,
+        live: Live | None,
+        price: tuple[float | None, str],
+    ) -> None:
+        """The job has its outcome."""
+
+    def wake(self) -> None:
+        """Something changed."""
+
+
+@dataclass(eq=False)
+class Maker:
+    """Sees pictures through, one coroutine each."""
+
+    floor: Floor
+    records: Records
+    clock: Clock
+    stream: Stream
+    finisher: Finisher
+    policy: Policy
+    rng: random.Random
+    critical: set[asyncio.Future[Any]] = field(default_factory=set)
+    """What must be written even while being cancelled."""
+    _allowances: dict[str, Allowance] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.lookout = Lookout(self.records, self.clock, self.adopt, self.proved, self.unsettled)
+
+    async def make(self, carried: Carried, job: Job, live: Live, fitted: Fitted) -> None:
+        slot = _Slot(live, self.floor.wake)
+        attempt = Attempt(self.records, self.clock, live, job, fitted.asked, self.floor.epoch)
+        price = live.price(fitted.asked).amount
+        try:
+            answer = await self.surely(attempt.submit())
+        except AnswerLost as error:
+            slot.release()
+            await self.into_doubt(carried, job, live, attempt, error)
+            return
+        except ServiceError as error:
+            slot.release()
+            carried.purse.release(price)
+            await self._after_no(carried, job, live, error)
+            return
+        finally:
+            if not attempt.id:
+                slot.release()
+        live.gate.accepted(self.clock.now())
+        self._allowance(live).success()
+        self._say_submitted(carried, job, live, answer)
+        await self.see_through(carried, job, live, attempt.id, answer, slot, price)
+
+    async def see_through(
+        self,
+        carried: Carried,
+        job: Job,
+        live: Live,
+        task: int,
+        answer: Ticket | Made,
+        slot: _Slot,
+        price: float | None,
+        first_poll: float | None = None,
+    ) -> None:
+        """From the ticket to the outcome."""
+        try:
+            outcome: Outcome
+            if isinstance(answer, Ticket):
+                outcome = await self._wait(carried, job, live, answer, first_poll)
+            else:
+                outcome = answer
+        except EndpointStopped as error:
+            self._stop(live, error)
+            carried.hand.pop(job.id, None)
+            self.floor.free_key(job)
+            return
+        finally:
+            slot.release()
+        if isinstance(outcome, Made):
+            await self._finish(carried, job, live, task, outcome, answer)
+        elif isinstance(outcome, Failed):
+            if not outcome.billed:
+                carried.purse.release(price)
+            await self._after_failed(carried, job, live, task, outcome)
+        elif isinstance(outcome, Canceled):
+            carried.purse.release(price)
+            await self._after_cancel(carried, job, task)
+        else:
+            await self._after_unknown(carried, job, task)
+
+    async def _wait(
+        self, carried: Carried, job: Job, live: Live, ticket: Ticket, first: float | None
+    ) -> Outcome:
+        def running(at: float) -> None:
+            self.stream.tell(
+                Running(at=at, run=job.run, row=job.row, take=job.take, endpoint=live.name)
+            )
+
+        outcome = await live.polls.wait(
+            live.provider, ticket, self.clock.now(), live.timing, running, first=first
+        )
+        if isinstance(outcome, Made):
+            started, ended = outcome.times.started, outcome.times.ended
+            if started is not None and ended is not None:
+                live.timing.learn(max(0.0, ended - started))
+        return outcome
+
+    async def _finish(
+        self, carried: Carried, job: Job, live: Live, task: int, made: Made, answer: Ticket | Made
+    ) -> None:
+        ticket = answer if isinstance(answer, Ticket) else None
+        ending = await self.surely(self.finisher.finish(carried.run, job, live, task, made, ticket))
+        self.floor.outcome(carried, job, ending, live, await self._price_of(task))
+
+    async def _price_of(self, task: int) -> tuple[float | None, str]:
+        row = await self.records.task(task)
+        return (None, "") if row is None else (row["price"], row["currency"])
+
+    async def from_store(self, carried: Carried, job: Job) -> None:
+        """The picture is there already: deliver it; if the store has lost it, make it."""
+        ending = await self.finisher.from_store(carried.run, job)
+        if ending is None:
+            self.floor.free_key(job)
+            carried.put_back(_without_store(job))
+            return
+        self.floor.outcome(carried, job, ending, None, (0.0, ""))
+
+    async def cannot(self, carried: Carried, job: Job, refused: Refused | None) -> None:
+        text = refused.text if refused is not None else Text(
+            f"没有端点能用模型「{job.request.model}」。", f"No endpoint offers the model “{job.request.model}”."
+        )  # fmt: skip
+        await self.end_job(carried, job, "invalid", refused.code if refused else "no-model", text)
+
+    # after a no, a failure, a doubt
+
+    async def _after_no(self, carried: Carried, job: Job, live: Live, error: ServiceError) -> None:
+        tally = carried.tally(job)
+        decision = after_submit(error, tally.noes, tally.failures, self.policy, self.rng)
+        if isinstance(error, Throttled) and isinstance(decision, Again):
+            until = live.gate.refused(error, decision.pause_s, self.clock.now())
+            self.stream.tell(
+                Held(at=self.clock.now(), endpoint=live.name, reason=error.text, until=until)
+            )
+            self.floor.free_key(job)
+            carried.put_back(job)
+            return
+        tally.noes += 1
+        await self._act(carried, job, live, error, decision)
+
+    async def _after_failed(
+        self, carried: Carried, job: Job, live: Live, task: int, failed: Failed
+    ) -> None:
+        tally = carried.tally(job)
+        decision = after_failure(failed.error, tally.failures, self.policy, self.rng)
+        tally.failures += 1
+        await self.surely(self.records.end_task(task, failed_ending(failed, self.clock.now())))
+        await self._act(carried, job, live, failed.error, decision, task)
+
+    async def _act(
+        self,
+        carried: Carried,
+        job: Job,
+        live: Live,
+        error: ServiceError,
+        decision: Decision,
+        task: int | None = None,
+    ) -> None:
+        """Do what `retry` decided."""
+        if isinstance(decision, GiveUp):
+            code = error.service_code or error.code
+            await self.end_job(carried, job, decision.status, code, error.text, task, live)
+        elif isinstance(decision, StopEndpoint):
+            assert isinstance(error, EndpointStopped)
+            self._stop(live, error)
+            self.floor.free_key(job)
+            carried.put_back(job)
+        elif isinstance(decision, Again):
+            if decision.new_seed:
+                carried.tally(job).seed = self.rng.randrange(2**31)
+            self._again(carried, job, live, error, self._allowance(live).stretch(decision.pause_s))
+
+    def _again(
+        self, carried: Carried, job: Job, live: Live, error: ServiceError, pause_s: float
+    ) -> None:
+        now = self.clock.now()
+        self.floor.later(carried, job, now + pause_s)
+        self.stream.tell(
+            Retrying(
+                at=now, run=job.run, row=job.row, take=job.take, endpoint=live.name,
+                reason=error.text, until=now + pause_s,
+            )
+        )  # fmt: skip
+
+    def _stop(self, live: Live, error: EndpointStopped) -> None:
+        """Every endpoint of this account is out of use until a person acts."""
+        if not live.gate.stopped:
+            live.gate.stopped = str(error)
+            self.stream.tell(Stopped(at=self.clock.now(), endpoint=live.name, reason=error.text))
+
+    async def into_doubt(
+        self, carried: Carried, job: Job, live: Live, attempt: Attempt, error: AnswerLost
+    ) -> None:
+        self.stream.tell(
+            Doubtful(
+                at=self.clock.now(), run=job.run, row=job.row, take=job.take, endpoint=live.name
+            )
+        )
+        row = await self.records.task(attempt.id)
+        assert row is not None
+        await self.lookout.add(Lost.of(row, live, carried, job))
+
+    async def adopt(self, lost: Lost, ticket: Ticket) -> None:
+        """Looking found the task: go on as if its answer had come."""
+        carried, job, live = lost.carried, lost.job, lost.live
+        await self.surely(
+            self.records.accept(lost.task, ticket.id, ticket_to_json(ticket), self.clock.now())
+        )
+        live.gate.outstanding += 1
+        slot = _Slot(live, self.floor.wake)
+        self._say_submitted(carried, job, live, ticket)
+        work = self.see_through(
+            carried, job, live, lost.task, ticket, slot, lost.price, self.clock.now()
+        )
+        self.floor.begin(carried, job, work)
+
+    async def proved(self, lost: Lost) -> None:
+        """Nothing was accepted, nothing was bought: the job may be asked for again."""
+        ending = Ending(state="void", billed="no", at=self.clock.now(), code="not-accepted")
+        await self.surely(self.records.end_task(lost.task, ending, uncount=True))
+        lost.carried.purse.release(lost.price)
+        self.floor.free_key(lost.job)
+        lost.carried.put_back(lost.job)
+        self.floor.wake()
+
+    async def unsettled(self, lost: Lost) -> None:
+        """Looking could not tell: the user's policy decides."""
+        policy = str(lost.carried.run.options.get("in_doubt", "wait"))
+        text = Text(
+            "请求发出后没有收到回答，也查不清是否已生成，可能已计费；下次启动会再查。",
+            "The answer was lost and looking could not tell whether the picture was made; it may be billed. The next start looks again.",
+        )
+        if policy == "wait":
+            await self.end_job(
+                lost.carried, lost.job, "in-doubt", "answer-lost", text, lost.task, lost.live
+            )
+            return
+        ending = Ending(state="abandoned", billed="maybe", at=self.clock.now(), code="answer-lost")
+        await self.surely(self.records.end_task(lost.task, ending))
+        if policy == "fail":
+            await self.end_job(
+                lost.carried, lost.job, "failed", "answer-lost", text, lost.task, lost.live
+            )
+        else:
+            self.floor.free_key(lost.job)
+            lost.carried.put_back(lost.job)
+
+    async def _after_unknown(self, carried: Carried, job: Job, task: int) -> None:
+        text = Text(
+            "服务不再认得这个任务（超过 24 小时？），图片取不回来；可能已计费。",
+            "The service no longer knows the task (older than 24 hours?); the picture cannot be fetched and may be billed.",
+        )
+        ending = Ending(
+            state="lost", billed="maybe", at=self.clock.now(), code="unknown", error=str(text)
+        )
+        await self.surely(self.records.end_task(task, ending))
+        await self.end_job(carried, job, "failed", "unknown", text, task)
+
+    async def _after_cancel(self, carried: Carried, job: Job, task: int) -> None:
+        ending = Ending(state="canceled", billed="no", at=self.clock.now(), code="canceled")
+        await self.surely(self.records.end_task(task, ending, uncount=True))
+        if carried.stopping:
+            text = Text("已取消，没有计费。", "Cancelled; not billed.")
+            await self.end_job(carried, job, "cancelled", "cancelled", text, task)
+        else:
+            self.floor.free_key(job)
+            carried.put_back(job)
+
+    async def resume_live(self, carried: Carried, job: Job, live: Live, row: Row) -> None:
+        answer: Ticket | Made
+        if row["ticket"]:
+            answer = ticket_from_json(row["ticket"])
+        else:
+            answer = Made(picture_from_json(row["result"]))
+        live.gate.outstanding += 1
+        slot = _Slot(live, self.floor.wake)
+        await self.see_through(
+            carried, job, live, row["id"], answer, slot, row["price"], self.clock.now()
+        )
+
+    async def end_job(
+        self,
+        carried: Carried,
+        job: Job,
+        status: JobStatus,
+        code: str,
+        text: Text,
+        task: int | None = None,
+        live: Live | None = None,
+    ) -> None:
+        ending = JobEnding(
+            id=job.id, status=status, ended=self.clock.now(), task=task, code=code, error=str(text)
+        )
+        await self.surely(self.records.end_job(ending))
+        self.floor.outcome(carried, job, ending, live, (None, ""))
+
+    def _say_submitted(self, carried: Carried, job: Job, live: Live, answer: Ticket | Made) -> None:
+        task_id = answer.id if isinstance(answer, Ticket) else answer.request_id
+        self.stream.tell(
+            Submitted(
+                at=self.clock.now(), run=carried.run.id, row=job.row, take=job.take,
+                endpoint=live.name, task_id=task_id,
+            )
+        )  # fmt: skip
+
+    def _allowance(self, live: Live) -> Allowance:
+        return self._allowances.setdefault("|".join(live.endpoint.quota[:2]), Allowance())
+
+    async def surely(self, work: Awaitable[T]) -> T:
+        """Await ``work`` so that being cancelled does not stop it half-way (rule 1)."""
+        task = asyncio.ensure_future(work)
+        self.critical.add(task)
+        task.add_done_callback(self.critical.discard)
+        return await asyncio.shield(task)
+
+
+class _Slot:
+    """A slot at an endpoint, given back once."""
+
+    def __init__(self, live: Live, wake: Callable[[], None]) -> None:
+        self._live: Live | None = live
+        self._wake = wake
+
+    def release(self) -> None:
+        live, self._live = self._live, None
+        if live is not None:
+            live.gate.release()
+            self._wake()
+
+
+def _without_store(job: Job) -> Job:
+    from dataclasses import replace
+
+    return replace(job, stored=None)

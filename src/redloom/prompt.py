@@ -1,0 +1,101 @@
+"""What is asked: the words for one picture and how it is wanted.
+
+Reading prompt files (.txt, .csv, .xlsx, .jsonl …) is in `prompt_files`.
+May import: errors, lang.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .errors import BadInput
+
+Size = tuple[int, int]
+_SIZE = re.compile(r"^\s*(\d{1,5})\s*[xX*×:]\s*(\d{1,5})\s*$")
+LARGEST_SIDE = 16384
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The words for one picture, and how it is wanted. What is unset, the run decides."""
+
+    text: str
+    id: str = ""
+    n: int = 1
+    """How many different pictures of it; each is asked for by itself."""
+    take: int = 1
+    """Which try of the same words: another number asks for another picture on purpose."""
+    size: str = ""
+    """``1024x1024``, ``1024*1024`` or a ratio such as ``3:4``."""
+    seed: int | None = None
+    negative: str = ""
+    model: str = ""
+    references: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    filename: str = ""
+    folder: str = ""
+    extra: Mapping[str, str] = field(default_factory=dict)
+    """The input's own other columns, carried through to the manifest."""
+    line: int = 0
+    """Where it stood in its file, for messages; 0 where there was none."""
+    problem: str = ""
+    """Why this record cannot be asked for; such a row is ``invalid`` and the rest runs."""
+
+
+def prompts_of(asked: Iterable[str | Prompt | Mapping[str, Any]]) -> Iterator[Prompt]:
+    """Prompts from what a caller has at hand: strings, prompts, or mappings with ``prompt``.
+
+    Raises BadInput for anything else, naming its position.
+    """
+    for number, one in enumerate(asked, 1):
+        if isinstance(one, Prompt):
+            yield one
+        elif isinstance(one, str):
+            yield Prompt(one, problem="" if one.strip() else "空的提示词 / empty prompt")
+        elif isinstance(one, Mapping) and isinstance(one.get("prompt"), str):
+            yield _from_mapping(one)
+        else:
+            raise BadInput(
+                f"第 {number} 条不是文字，也没有 prompt 字段。",
+                f"Item {number} is neither text nor a mapping with “prompt”.",
+            )
+
+
+def _from_mapping(one: Mapping[str, Any]) -> Prompt:
+    known = {name: one[name] for name in ("id", "n", "size", "seed", "model") if name in one}
+    return replace(Prompt(one["prompt"]), **known)
+
+
+def parse_size(text: str) -> Size | None:
+    """``(width, height)`` of ``1024x1024`` (also ``*`` and ``×``); None for a ratio or nothing.
+
+    Raises BadInput for text that is neither a size nor a ratio.
+    """
+    if not text.strip():
+        return None
+    match = _SIZE.match(text)
+    if match is None:
+        raise BadInput(
+            f"看不懂的尺寸「{text}」：请写 1024x1024 或 3:4。",
+            f"Cannot read the size “{text}”: write 1024x1024 or 3:4.",
+        )
+    width, height = int(match[1]), int(match[2])
+    if ":" in text:
+        return None
+    if not (16 <= width <= LARGEST_SIDE and 16 <= height <= LARGEST_SIDE):
+        raise BadInput(
+            f"尺寸「{text}」超出范围（每边 16 到 {LARGEST_SIDE} 像素）。",
+            f"The size “{text}” is out of range (16 to {LARGEST_SIDE} pixels a side).",
+        )
+    return width, height
+
+
+def parse_ratio(text: str) -> tuple[int, int] | None:
+    """``(3, 4)`` of ``3:4``; None where the text is no ratio."""
+    match = _SIZE.match(text)
+    if match is None or ":" not in text or 0 in (int(match[1]), int(match[2])):
+        return None
+    return int(match[1]), int(match[2])

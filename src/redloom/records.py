@@ -1,0 +1,494 @@
+"""The journal's typed operations: runs, jobs, tasks, images, money.
+
+Each is one operation in a group commit. The order in which the engine calls them is the
+protocol (rule 1): `intend` before the POST leaves, `accept` before the first poll.
+
+May import: errors, clock, lang, events, prompt, job, journal.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import EpochPassed
+from .job import JobStatus, Request, request_from_json
+from .journal import Db, Journal, Row
+
+LIVE = ("intent", "accepted", "doubt", "made")
+"""States in which a task may still become a picture, or may have cost money."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The jobs asked for at one time."""
+
+    id: str
+    created: float
+    kind: str
+    digest: str
+    out: str
+    options: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    state: str
+    priority: int
+    budget: float | None
+    currency: str
+    total: int
+    complete: bool
+    owner: str
+    note: str = ""
+
+    @classmethod
+    def of(cls, row: Row) -> Run:
+        """From a row of ``runs``."""
+        values = dict(row)
+        values["options"] = json.loads(values["options"])
+        values["environment"] = json.loads(values["environment"])
+        values["complete"] = bool(values["complete"])
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One wanted picture, as it waits in the journal."""
+
+    id: int
+    run: str
+    row: int
+    take: int
+    key: str
+    request: Request
+    input: Mapping[str, Any]
+    tries: int
+    stored: str | None = None
+    """Hash of the picture that the store already has for this key."""
+    live_task: int | None = None
+
+    @classmethod
+    def of(cls, row: Row) -> Job:
+        """From a row of the ``waiting_jobs`` query."""
+        return cls(
+            row["id"], row["run"], row["row"], row["take"], row["key"],
+            request_from_json(row["request"]), json.loads(row["input"]), row["tries"],
+            row["stored"], row["live_task"],
+        )  # fmt: skip
+
+    @classmethod
+    def of_task(cls, row: Row) -> Job:
+        """From a row of the ``live_tasks`` query: the job that its task was begun for."""
+        return cls(
+            row["job"], row["run"], row["row"], row["take"], row["key"],
+            request_from_json(row["request"]), json.loads(row["input"]), row["tries"],
+            None, row["id"],
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A row to be added to a run. ``problem`` makes it ``invalid`` from the start."""
+
+    row: int
+    take: int
+    request: Request | None
+    input: Mapping[str, Any]
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """What is recorded just before a POST leaves."""
+
+    job: int
+    run: str
+    key: str
+    endpoint: str
+    place: str
+    account: str
+    model: str
+    lane: str
+    epoch: int
+    seed: int | None
+    size: str
+    intent_at: float
+    price: float | None
+    currency: str
+    price_source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a task ended. ``state``: stored, failed, refused, cancelled, void, lost, abandoned."""
+
+    state: str
+    billed: str
+    at: float
+    code: str = ""
+    error: str = ""
+    result: str | None = None
+    queued: float | None = None
+    started: float | None = None
+    ended: float | None = None
+    price: float | None = None
+    currency: str | None = None
+    price_source: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobEnding:
+    """How a job ended."""
+
+    id: int
+    status: JobStatus
+    ended: float
+    task: int | None = None
+    image: str | None = None
+    file: str = ""
+    sha256: str = ""
+    flags: str = ""
+    code: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRecord:
+    """A stored picture under the key of the job that asked for it."""
+
+    key: str
+    sha256: str
+    task: int | None
+    format: str
+    width: int
+    height: int
+    bytes: int
+    made: float
+    about: str = "{}"
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """A run's money by currency: what is billed, what may be, what has no known price."""
+
+    billed: Mapping[str, float] = field(default_factory=dict)
+    maybe: Mapping[str, float] = field(default_factory=dict)
+    unpriced: int = 0
+    sources: Mapping[str, float] = field(default_factory=dict)
+    """Billed amounts by how the price is known: reported, estimated."""
+
+
+def new_run_id(now: float) -> str:
+    """An id that sorts by time and is easy to say: ``20261123-2341-7f3a``."""
+    from datetime import UTC, datetime
+
+    return f"{datetime.fromtimestamp(now, UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
+
+
+def _slots(record: Any) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in record.__dataclass_fields__}
+
+
+class Records:
+    """The typed face of a journal."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+
+    # runs
+
+    async def add_run(self, run: Run) -> None:
+        """Write a new run; its rows follow with `add_jobs`."""
+        values = _slots(run)
+        values["options"] = json.dumps(run.options, ensure_ascii=False, sort_keys=True)
+        values["environment"] = json.dumps(run.environment, sort_keys=True)
+        await self.journal.do(lambda db: db.run("add_run", **values), "add run")
+
+    async def add_jobs(self, run: str, jobs: Sequence[NewJob], now: float) -> None:
+        """Write rows of a run; those already there stay as they are."""
+        rows = [_job_values(run, job, now) for job in jobs]
+
+        def add(db: Db) -> None:
+            seq = db.value("next_seq", run=run)
+            for row in rows:
+                row["seq"] = seq if row["status"] == "invalid" else None
+                db.run("add_job", **row)
+
+        await self.journal.do(add, "add jobs")
+
+    async def complete_run(self, run: str) -> None:
+        """The run's input has been read to its end."""
+        await self.journal.do(lambda db: db.run("set_run_complete", id=run), "complete run")
+
+    async def run(self, run: str) -> Run | None:
+        """One run, or None."""
+        row = await self.journal.read(lambda db: db.one("run", id=run))
+        return None if row is None else Run.of(row)
+
+    async def runs(self, limit: int = 1000) -> list[Run]:
+        """The newest runs first."""
+        rows = await self.journal.read(lambda db: db.all("runs", limit=limit))
+        return [Run.of(row) for row in rows]
+
+    async def runs_into(self, out: str) -> list[Run]:
+        """Runs whose files go to ``out``, newest first."""
+        rows = await self.journal.read(lambda db: db.all("runs_into", out=out))
+        return [Run.of(row) for row in rows]
+
+    async def open_runs(self) -> list[Run]:
+        """Runs that want work, by priority, then age."""
+        rows = await self.journal.read(lambda db: db.all("open_runs"))
+        return [Run.of(row) for row in rows]
+
+    async def set_state(self, run: str, state: str, *from_states: str) -> bool:
+        """Move a run to ``state`` if it is in one of ``from_states``; whether it was."""
+        known = json.dumps(from_states)
+        changed = await self.journal.do(
+            lambda db: db.run("set_run_state", id=run, state=state, from_states=known),
+            f"run {state}",
+        )
+        return changed > 0
+
+    async def own_run(
+        self, run: str, owner: str, environment: str, *, budget: float | None = None
+    ) -> None:
+        """``owner`` wants the run carried in its environment; a ``budget`` replaces the old one."""
+        await self.journal.do(
+            lambda db: db.run(
+                "own_run", id=run, owner=owner, environment=environment,
+                set_budget=budget is not None, budget=budget,
+            ),
+            "own run",
+        )  # fmt: skip
+
+    async def set_note(self, run: str, note: str) -> None:
+        """Why a run waits for a person; empty: it no longer does."""
+        await self.journal.do(lambda db: db.run("set_note", id=run, note=note), "note")
+
+    async def live_of_run(self, run: str) -> int:
+        """Tasks of a run that the service may be working on."""
+        return int(await self.journal.read(lambda db: db.value("live_of_run", run=run)))
+
+    async def set_priority(self, run: str, priority: int) -> None:
+        """Higher goes first."""
+        await self.journal.do(lambda db: db.run("set_priority", id=run, priority=priority))
+
+    # jobs
+
+    async def waiting(self, run: str, after: int, limit: int) -> list[Job]:
+        """The next pending jobs of a run behind job id ``after``, in input order."""
+        rows = await self.journal.read(
+            lambda db: db.all("waiting_jobs", run=run, after=after, limit=limit)
+        )
+        return [Job.of(row) for row in rows]
+
+    async def count_waiting(self, run: str) -> int:
+        """Pending jobs of a run."""
+        found = await self.journal.read(lambda db: db.value("count_waiting", run=run))
+        return int(found)
+
+    async def counts(self, run: str) -> dict[str, int]:
+        """How many jobs of a run have each status."""
+        rows = await self.journal.read(lambda db: db.all("counts", run=run))
+        return {row["status"]: row["number"] for row in rows}
+
+    async def end_job(self, ending: JobEnding) -> None:
+        """Give a pending job its outcome."""
+        await self.journal.do(lambda db: db.run("end_job", **_slots(ending)), "end job")
+
+    async def end_task_and_job(
+        self, task: int, ending: Ending, job: JobEnding, image: ImageRecord | None = None
+    ) -> None:
+        """A task's end, its picture, and the outcome of its job, in one commit."""
+
+        def end(db: Db) -> None:
+            db.run("close_task", id=task, **_slots(ending))
+            if image is not None:
+                db.run("add_image", **_slots(image))
+            db.run("end_job", **_slots(job))
+
+        await self.journal.do(end, "end task and job")
+
+    async def reopen(self, run: str, statuses: Sequence[str]) -> int:
+        """Jobs of a run with these outcomes become pending again; how many."""
+        wanted = json.dumps(list(statuses))
+        return await self.journal.do(
+            lambda db: db.run("reopen_jobs", run=run, statuses=wanted), "reopen"
+        )
+
+    async def cancel_jobs(self, run: str, now: float) -> int:
+        """Cancel the pending jobs of a run that have no live task; how many."""
+        return await self.journal.do(lambda db: db.run("cancel_jobs", run=run, ended=now), "cancel")
+
+    async def twin(self, run: str, key: str) -> tuple[int, str] | None:
+        """Row and file of the job of this run that already has the picture of ``key``."""
+        row = await self.journal.read(lambda db: db.one("twin", run=run, key=key))
+        return None if row is None else (row["row"], row["file"])
+
+    async def rows(self, run: str, after: tuple[int, int], limit: int) -> list[Row]:
+        """Rows of a run for its manifest, in input order, behind (row, take) ``after``."""
+        return await self.journal.read(
+            lambda db: db.all("rows", run=run, row=after[0], take=after[1], limit=limit)
+        )
+
+    # tasks: the protocol
+
+    async def next_epoch(self) -> int:
+        """A new engine begins: older ones may not spend from here on."""
+        return int(await self.journal.do(lambda db: db.value("next_epoch"), "epoch"))
+
+    async def intend(self, intent: Intent) -> int:
+        """Record that a POST is about to leave; the task's id.
+
+        Raises EpochPassed where another engine has taken over, and sqlite3.IntegrityError where
+        a live task of the same key exists (a caller's mistake that the database stops).
+        """
+        values = _slots(intent)
+
+        def add(db: Db) -> int:
+            row = db.one("add_intent", **values)
+            if row is None:
+                raise EpochPassed(
+                    "另一个 Redloom 进程已接手这个工作区；本进程不再花钱。",
+                    "Another Redloom process has taken over this workspace; this one spends no more.",
+                )
+            db.run("count_try", job=intent.job)
+            return int(row["id"])
+
+        return await self.journal.do(add, "intent")
+
+    async def accept(self, task: int, ticket_id: str, ticket: str, at: float) -> None:
+        """Record what the service handed back; before the first poll."""
+        await self.journal.do(
+            lambda db: db.run("set_ticket", id=task, ticket_id=ticket_id, ticket=ticket, at=at),
+            "ticket",
+        )
+
+    async def made(self, task: int, ending: Ending) -> None:
+        """Record a finished picture whose bytes are not here yet."""
+        values = _slots(ending)
+        for name in ("state", "billed", "code", "error"):
+            del values[name]
+        await self.journal.do(lambda db: db.run("set_made", id=task, **values), "made")
+
+    async def doubt(self, task: int, at: float, code: str, error: str) -> None:
+        """The answer was lost: the picture may be made and billed."""
+        await self.journal.do(
+            lambda db: db.run("set_doubt", id=task, at=at, code=code, error=error), "doubt"
+        )
+
+    async def back_to_doubt(self, task: int, code: str) -> None:
+        """A ticket that turned out to belong to somebody else is given back."""
+        await self.journal.do(lambda db: db.run("unset_ticket", id=task, code=code), "doubt")
+
+    async def end_task(self, task: int, ending: Ending, *, uncount: bool = False) -> None:
+        """A task's end without an end of its job. ``uncount``: it was never accepted."""
+
+        def end(db: Db) -> None:
+            if uncount:
+                db.run("uncount_try", id=task)
+            db.run("close_task", id=task, **_slots(ending))
+
+        await self.journal.do(end, "end task")
+
+    async def orphans_to_doubt(self, epoch: int, reach_s: float) -> int:
+        """Intents that an earlier engine left behind become doubts; how many.
+
+        Their requests may have arrived up to ``reach_s`` nominal seconds after the intent.
+        """
+        rows = await self.journal.do(
+            lambda db: db.all("doubt_orphans", epoch=epoch, reach=reach_s), "orphans"
+        )
+        return len(rows)
+
+    async def live_tasks(self) -> list[Row]:
+        """Every live task, joined with its job."""
+        return await self.journal.read(lambda db: db.all("live_tasks"))
+
+    async def task(self, task: int) -> Row | None:
+        """One task, or None."""
+        return await self.journal.read(lambda db: db.one("task", id=task))
+
+    async def live_task_of(self, key: str) -> Row | None:
+        """The live task of a key, joined with its job, or None."""
+        return await self.journal.read(lambda db: db.one("live_task_of", key=key))
+
+    async def known_tickets(self, place: str, ids: Sequence[str]) -> dict[str, float]:
+        """Which of these task ids the journal knows, and when it heard of them."""
+        wanted = json.dumps(list(ids))
+        rows = await self.journal.read(lambda db: db.all("known_tickets", place=place, ids=wanted))
+        return {row["ticket_id"]: row["accepted_at"] for row in rows}
+
+    async def open_intents(self, account: str, since: float, until: float, now: float) -> list[Row]:
+        """Intents and doubts of an account whose window overlaps [since, until]."""
+        return await self.journal.read(
+            lambda db: db.all("open_intents", account=account, since=since, until=until, now=now)
+        )
+
+    # images, money, what was learnt
+
+    async def image(self, key: str) -> Row | None:
+        """The stored picture of a key, or None."""
+        return await self.journal.read(lambda db: db.one("image", key=key))
+
+    async def forget_image(self, key: str) -> None:
+        """The store has lost this picture."""
+        await self.journal.do(lambda db: db.run("forget_image", key=key), "forget")
+
+    async def spending(self, run: str) -> Spending:
+        """What a run has cost."""
+        return await self.journal.read(lambda db: spending_of(db.all("spent", run=run)))
+
+    async def committed(self, run: str) -> float:
+        """Spent and possibly spent, doubts at their highest price."""
+        return float(await self.journal.read(lambda db: db.value("committed", run=run)))
+
+    async def learn(self, what: str, whom: str, value: Any, at: float) -> None:
+        """Keep something worth knowing after a restart."""
+        text = json.dumps(value)
+        await self.journal.do(lambda db: db.run("learn", what=what, whom=whom, value=text, at=at))
+
+    async def learnt(self, what: str, whom: str) -> Any:
+        """What `learn` kept, or None."""
+        text = await self.journal.read(lambda db: db.value("learnt", what=what, whom=whom))
+        return None if text is None else json.loads(text)
+
+    async def salt(self) -> str:
+        """The workspace's salt for fingerprints of keys."""
+        return str(await self.journal.read(lambda db: db.value("meta", item="salt")))
+
+
+def _job_values(run: str, job: NewJob, now: float) -> dict[str, Any]:
+    invalid = job.request is None
+    return {
+        "run": run,
+        "row": job.row,
+        "take": job.take,
+        "key": "" if job.request is None else job.request.key,
+        "request": "{}" if job.request is None else job.request.canonical(),
+        "input": json.dumps(job.input, ensure_ascii=False),
+        "status": "invalid" if invalid else "pending",
+        "code": "bad-input" if invalid else "",
+        "error": job.problem,
+        "ended": now if invalid else None,
+        "seq": None,
+    }
+
+
+def spending_of(rows: Iterable[Row]) -> Spending:
+    """A run's money from the rows of the ``spent`` query."""
+    billed: dict[str, float] = {}
+    maybe: dict[str, float] = {}
+    sources: dict[str, float] = {}
+    unpriced = 0
+    for row in rows:
+        if row["billed"] == "no":
+            continue
+        unpriced += row["unpriced"]
+        amount = row["amount"] or 0.0
+        where = billed if row["billed"] == "yes" else maybe
+        where[row["currency"]] = where.get(row["currency"], 0.0) + amount
+        if row["billed"] == "yes":
+            sources[row["price_source"]] = sources.get(row["price_source"], 0.0) + amount
+    return Spending(billed, maybe, unpriced, sources)

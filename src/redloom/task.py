@@ -1,0 +1,151 @@
+"""One paid try: intent, submit, ticket, end. The order here is the promise (rule 1).
+
+    intend -> POST -> accept (a ticket) or made (a picture at once)
+                  \\-> void (the service said no, or nothing left)
+                   \\-> doubt (the answer was lost)
+
+Nothing downstream can come back to the POST: polling, downloading and saving have only the
+task's id.
+
+May import: errors, clock, lang, job, records, endpoint, route.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import asdict, dataclass
+
+from .clock import Clock
+from .endpoint import Asked, Failed, Made, Picture, Ticket
+from .errors import AnswerLost, Refused, ServiceError
+from .records import Ending, Intent, Job, Records
+from .route import Live
+
+STALE_INTENT_S = 5.0
+"""An intent this much older than now, in nominal seconds, is not acted upon: this process may
+have slept while another engine settled it."""
+
+
+@dataclass
+class Attempt:
+    """One task of a job, from before it exists until the service has it."""
+
+    records: Records
+    clock: Clock
+    live: Live
+    job: Job
+    asked: Asked
+    epoch: int
+    id: int = 0
+
+    async def submit(self) -> Ticket | Made:
+        """Record the intent, send the POST once, record what came of it.
+
+        Raises what the provider raised, after it is on record: AnswerLost left a doubt, any
+        other ServiceError left nothing. Run it shielded: being cancelled half-way is a crash.
+        """
+        before = self.clock.now()
+        self.id = await self.records.intend(self._intent(before))
+        if self.clock.now() - before > STALE_INTENT_S * max(1.0, 1.0 / self.clock.real(1.0)):
+            await self._void("stale")
+            return await self.submit()
+        try:
+            answer = await self.live.provider.submit(self.asked, self.live.lane)
+        except AnswerLost as error:
+            await self.records.doubt(self.id, self.clock.now(), error.code, str(error))
+            raise
+        except ServiceError as error:
+            await self._void(error.service_code or error.code, str(error))
+            raise
+        except (Exception, asyncio.CancelledError) as error:
+            await self.records.doubt(self.id, self.clock.now(), "broken", type(error).__name__)
+            raise
+        await self._record(answer)
+        return answer
+
+    async def _record(self, answer: Ticket | Made) -> None:
+        now = self.clock.now()
+        if isinstance(answer, Ticket):
+            await self.records.accept(self.id, answer.id, ticket_to_json(answer), now)
+        elif answer.picture.data is None:
+            await self.records.made(self.id, made_ending(answer, now))
+
+    async def _void(self, code: str, error: str = "") -> None:
+        ending = Ending(state="void", billed="no", at=self.clock.now(), code=code, error=error)
+        await self.records.end_task(self.id, ending, uncount=True)
+
+    def _intent(self, now: float) -> Intent:
+        price, size = self.live.price(self.asked), self.asked.size
+        endpoint = self.live.endpoint
+        return Intent(
+            job=self.job.id,
+            run=self.job.run,
+            key=self.job.key,
+            endpoint=endpoint.name,
+            place=self.live.place,
+            account="|".join(endpoint.quota[:2]),
+            model=endpoint.model,
+            lane=self.live.lane,
+            epoch=self.epoch,
+            seed=self.asked.seed,
+            size="" if size is None else f"{size[0]}x{size[1]}",
+            intent_at=now,
+            price=price.amount,
+            currency=price.currency,
+            price_source=price.source,
+        )
+
+
+def ticket_to_json(ticket: Ticket) -> str:
+    """A ticket as the journal keeps it."""
+    return json.dumps({"id": ticket.id, "request_id": ticket.request_id, "data": dict(ticket.data)})
+
+
+def ticket_from_json(text: str) -> Ticket:
+    """The ticket that `ticket_to_json` wrote."""
+    return Ticket(**json.loads(text))
+
+
+def picture_to_json(picture: Picture) -> str:
+    """A picture's link and words as the journal keeps them; bytes are never written there."""
+    values = asdict(picture)
+    del values["data"]
+    return json.dumps(values, ensure_ascii=False)
+
+
+def picture_from_json(text: str) -> Picture:
+    """The picture that `picture_to_json` wrote."""
+    return Picture(**json.loads(text))
+
+
+def made_ending(made: Made, now: float) -> Ending:
+    """The record of a finished picture; a price only where the service reported one."""
+    price = made.price
+    return Ending(
+        state="stored",
+        billed="yes",
+        at=now,
+        result=picture_to_json(made.picture),
+        queued=made.times.queued,
+        started=made.times.started,
+        ended=made.times.ended,
+        price=None if price is None else price.amount,
+        currency=None if price is None else price.currency,
+        price_source=None if price is None else price.source,
+    )
+
+
+def failed_ending(failed: Failed, now: float) -> Ending:
+    """The record of a task that ended without a picture."""
+    error = failed.error
+    return Ending(
+        state="refused" if isinstance(error, Refused) else "failed",
+        billed="yes" if failed.billed else "no",
+        at=now,
+        code=error.service_code or error.code,
+        error=str(error),
+        queued=failed.times.queued,
+        started=failed.times.started,
+        ended=failed.times.ended,
+    )

@@ -1,0 +1,211 @@
+"""One pooled HTTP session per endpoint; tells what never left from what may have arrived.
+
+The difference decides about money: a POST whose bytes never left may be repeated, one whose
+answer was lost may not (rule 2). aiohttp's tracing signal ``on_request_headers_sent`` marks the
+moment; before it nothing can have reached the service.
+
+May import: errors, clock, lang.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .clock import Clock, SystemClock, held
+from .errors import AnswerLost, NotSent
+
+if TYPE_CHECKING:
+    import aiohttp
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+"""An answer larger than this is no answer: ten base64 pictures stay well below it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole HTTP answer. ``body`` is the decoded JSON object, or None where it is not one."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
+    body: dict[str, Any] | None
+
+    def retry_after_s(self) -> float | None:
+        """Seconds from a ``Retry-After`` header in its number form (RFC 9110, 10.2.3)."""
+        try:
+            return max(0.0, float(self.headers.get("Retry-After", "")))
+        except ValueError:
+            return None
+
+
+@dataclass(slots=True)
+class _Sent:
+    """Whether the request's head has been written to the socket."""
+
+    headers: bool = field(default=False)
+
+
+class Wire:
+    """HTTP to one service: keep-alive, proxies from the environment, timeouts in nominal time.
+
+    ``connections`` bounds the pool. Times out after ``timeout_s`` nominal seconds, but never
+    under 10 real ones, because sockets do not run faster when the clock does.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        clock: Clock | None = None,
+        connections: int = 256,
+        timeout_s: float = 300.0,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._headers = dict(headers or {})
+        self._clock = clock or SystemClock()
+        self._connections = connections
+        self._timeout_s = timeout_s
+        self._session: aiohttp.ClientSession | None = None
+
+    async def post(
+        self,
+        path: str,
+        payload: Mapping[str, Any],
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> Answer:
+        """POST JSON. Raises NotSent where nothing left, AnswerLost where the answer broke off."""
+        return await self._exchange("POST", path, payload, None, headers, timeout_s)
+
+    async def get(
+        self,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> Answer:
+        """GET. The same errors as `post`; for a GET both mean only: ask again."""
+        return await self._exchange("GET", path, None, query, headers, timeout_s or 60.0)
+
+    async def close(self) -> None:
+        """Close the pool. Safe to call twice."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _exchange(
+        self,
+        method: str,
+        path: str,
+        payload: Mapping[str, Any] | None,
+        query: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+        timeout_s: float | None,
+    ) -> Answer:
+        import aiohttp
+
+        sent = _Sent()
+        limit = aiohttp.ClientTimeout(
+            total=max(10.0, self._clock.real(timeout_s or self._timeout_s)),
+            sock_connect=max(5.0, self._clock.real(15.0)),
+        )
+        data = None if payload is None else json.dumps(payload, ensure_ascii=False).encode()
+        with held(), _translated(method, self.base_url, sent):
+            session = await self._open()
+            async with session.request(
+                method,
+                self.base_url + path,
+                data=data,
+                params=query,
+                headers={**self._headers, **(headers or {})},
+                timeout=limit,
+                trace_request_ctx=sent,
+                allow_redirects=False,
+            ) as response:
+                raw = await _read(response)
+                return Answer(response.status, response.headers, raw, _object(raw))
+
+    async def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            import aiohttp
+
+            trace = aiohttp.TraceConfig()
+            trace.on_request_headers_sent.append(_mark_sent)
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=30),
+                trace_configs=[trace],
+                trust_env=True,
+            )
+        return self._session
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[aiohttp.ClientSession]:
+        """The pooled session itself, for a provider that streams or uses a websocket."""
+        with held():
+            yield await self._open()
+
+
+async def _mark_sent(_session: Any, context: Any, _params: Any) -> None:
+    sent = context.trace_request_ctx
+    if isinstance(sent, _Sent):
+        sent.headers = True
+
+
+async def _read(response: aiohttp.ClientResponse) -> str:
+    raw = await response.content.read(MAX_ANSWER_BYTES + 1)
+    while chunk := await response.content.read(MAX_ANSWER_BYTES + 1 - len(raw)):
+        raw += chunk
+    if len(raw) > MAX_ANSWER_BYTES:
+        raise AnswerLost(
+            "服务的回答大得离谱，没有收下。", "The service's answer was absurdly large."
+        )
+    return raw.decode(response.charset or "utf-8", errors="replace")
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+class _translated:  # noqa: N801 - used like a function
+    """Turns what aiohttp raises into NotSent or AnswerLost; the cause is kept.
+
+    The message names the host, never the URL: a query may hold a signature.
+    """
+
+    def __init__(self, method: str, base_url: str, sent: _Sent) -> None:
+        self._sent, self._method, self._base_url = sent, method, base_url
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _tb: object
+    ) -> None:
+        import aiohttp
+
+        if not isinstance(
+            error, aiohttp.ClientError | OSError | TimeoutError | UnicodeError | ValueError
+        ):
+            return
+        host = self._base_url.split("//", 1)[-1].split("/", 1)[0].rsplit("@", 1)[-1]
+        what = type(error).__name__
+        if not self._sent.headers:
+            raise NotSent(
+                f"连不上 {host}（{what}）；请求没有发出，没有花钱。",
+                f"Could not reach {host} ({what}); nothing was sent, nothing was spent.",
+            ) from error
+        raise AnswerLost(
+            f"请求已发给 {host}，但没有收到完整的回答（{what}）。",
+            f"The request went to {host}, but no whole answer came back ({what}).",
+        ) from error
