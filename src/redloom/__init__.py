@@ -11,34 +11,57 @@ The ground
     events    what happened, as frozen records on one stream
 
 The way of one picture, in the order that it goes
-    prompt    what is asked: text, size, seed, count; reading prompt files
-    job       one wanted picture: its key, its states
-    money     prices with date and source, budget, ledger
-    journal   what became of every job (SQLite; the SQL under names in journal.sql)
-    wire      one pooled HTTP session per endpoint; what left, what was lost
-    endpoint  where it can be made: the Provider protocol, limits, price, capabilities
-    limit     how fast an endpoint may be asked, and what a 429 teaches
-    retry     whether and when to ask again: decisions as values, no sleeping
-    route     which endpoint gets the next job
-    task      one paid try: intent, submit, ticket, poll, end
-    download  result to bytes on disk, whole and verified or not at all
-    image     the finished picture: store, derived formats, metadata, labels
-    engine    carries jobs down the way
+    prompt        what is asked: text, size, seed, count
+    encodings     which encoding a file is in
+    templates     {a|b}, __wildcards__ and {columns} in prompts
+    prompt_flags  Midjourney's and A1111's flags inside a prompt
+    prompt_tables columns by their known names
+    prompt_files  reading .txt .csv .xlsx .jsonl .json
+    job           one wanted picture: its key, its states
+    money         sums, budget, estimate
+    journal       what became of every job (SQLite; the SQL under names in journal.sql)
+    records       the journal's typed operations
+    workspace     the folder of journal and store, and who may spend in it
+    wire          one pooled HTTP session per endpoint; what left, what was lost
+    endpoint      where it can be made: the Provider protocol, limits, price, capabilities
+    limit         how fast an endpoint may be asked, and what a 429 teaches
+    retry         whether and when to ask again: decisions as values, no sleeping
+    poll          when to ask for a ticket: one scheduler per account
+    route         which endpoint gets the next job
+    carried       a run while it is carried: ready, in hand, its purse
+    settle        what a lost answer was, decided from the account's list
+    task          one paid try: intent, submit, ticket, end
+    looking       looks through the account for lost answers
+    naming        how files are called
+    splice        parts of PNG, JPEG and WebP files
+    metadata      what is written into a picture, and its AIGC label
+    links         where a result may lie, and where we do not go
+    download      result to bytes on disk, whole and verified or not at all
+    image         the finished picture: store, derived formats
+    finish        from a finished task to a file and an outcome on record
+    making        one picture, from its slot to its outcome
+    carrier       carries jobs down the way
+    manifest      what a run leaves: manifest.jsonl and manifest.csv
+    contact       the contact sheet, index.html
 
 The rooms
-    typeset   cards: themes, faces, title breaks, drawing
-    providers one file each, found by name
-    emulators one file each: the service's protocol, limits, traps, ledger
-    testing   the jumping clock and the fake provider, for our tests and for yours
-    settings  where every setting comes from
-    progress  a run as a person watches it
-    note      a story into a note: writer, pages, export
-    compat    RedBookContentGen's names on this engine
-    bench     the race against the bound
+    typeset       cards: themes, faces, title breaks, drawing
+    providers     one file each, found by name
+    emulators     one file each: the service's protocol, limits, traps, ledger
+    testing       the jumping clock and the fake provider, for our tests and for yours
+    config_files  settings files in their different forms
+    settings_form what a settings file may hold
+    settings      where every setting comes from
+    engine        add runs, follow them, pause, resume, cancel
+    progress      a run as a person watches it
+    note          a story into a note: writer, pages, export
+    config_manager  RedBookContentGen's settings class
+    compat        RedBookContentGen's other names on this engine
+    bench         the race against the bound
 
 The surfaces
-    studio    HTTP API and web pages
-    cli       the commands
+    studio        HTTP API and web pages
+    cli           the commands
 """
 
 from .version import __version__

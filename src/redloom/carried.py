@@ -49,7 +49,8 @@ class Tally:
     """Tasks that were accepted and failed."""
     seed: int | None = None
     """Another seed, after moderation blocked the output of the first."""
-    last: str = ""
+    fallback: bool = False
+    """Its own endpoints gave up; the run's fallback is asked."""
 
 
 @dataclass(eq=False)

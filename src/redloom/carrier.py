@@ -19,7 +19,7 @@ import itertools
 import logging
 import random
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from .carried import WINDOW, Carried, Purse, millionths, took_turn, turn
@@ -35,6 +35,7 @@ from .events import (
     Stream,
 )
 from .finish import Finisher
+from .job import Request
 from .journal import Row
 from .lang import Text
 from .looking import Lost
@@ -71,7 +72,6 @@ class Carrier:
     _keys: dict[str, list[tuple[Carried, Job]]] = field(default_factory=dict)
     """Keys being made, and the jobs that wait for the same picture (single flight)."""
     _work: set[asyncio.Task[Any]] = field(default_factory=set)
-    _live_tasks: dict[int, Row] = field(default_factory=dict)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _looked: float = -1.0
     _leaving: bool = False
@@ -119,6 +119,19 @@ class Carrier:
             waits += [self.clock.real(wait) for wait in gates if wait]
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), max(0.0, min(waits)) + 0.0005)
+
+    def broken(self, error: Exception) -> None:
+        """Something that every run needs has failed: stop."""
+        log.error("the search for lost answers failed", exc_info=error)
+        if isinstance(error, WorkspaceError):
+            self._break(error)
+        else:
+            self._break(
+                WorkspaceError(
+                    f"查找丢失的回答时出错（{error}）。",
+                    f"Looking for lost answers failed ({error}).",
+                )
+            )
 
     def wake(self) -> None:
         """Something changed: look again at once."""
@@ -173,10 +186,9 @@ class Carrier:
                 endpoints=tuple(live.name for live in self._lives_of(carried)),
             )
         )
-        self._live_tasks = {row["id"]: row for row in await self.records.live_tasks()}
-        for row in list(self._live_tasks.values()):
+        for row in await self.records.live_tasks():
             if row["run"] == run.id and row["job_status"] == "pending":
-                self._resume(carried, row)
+                self.resume(carried, row)
 
     async def _refresh(self, carried: Carried, now: Run | None) -> None:
         """What other processes changed about a run: paused, cancelled, resumed, orphaned."""
@@ -214,6 +226,8 @@ class Carrier:
     def _stuck(self, carried: Carried) -> bool:
         """Jobs are left, but every endpoint that could make them needs a person first."""
         lives = self._lives_of(carried)
+        if self._fallback_of(carried):
+            return False
         return bool(lives) and not carried.hand and all(live.gate.stopped for live in lives)
 
     async def _end(self, carried: Carried, state: str) -> None:
@@ -236,7 +250,16 @@ class Carrier:
 
     def _lives_of(self, carried: Carried) -> list[Live]:
         places = carried.run.environment.get("places", {})
-        return [live for live in self.lives if places.get(live.name) == live.place]
+        spare = carried.run.options.get("fallback", ())
+        return [
+            live
+            for live in self.lives
+            if places.get(live.name) == live.place and live.name not in spare
+        ]
+
+    def _fallback_of(self, carried: Carried) -> list[Live]:
+        spare = carried.run.options.get("fallback", ())
+        return [live for live in self.lives if live.name in spare and not live.gate.stopped]
 
     # jobs into hand
 
@@ -255,10 +278,6 @@ class Carrier:
         """Sort a job just read: already stored, being made, or ready to be made."""
         if job.id in carried.hand or self._is_later(job):
             return
-        if job.live_task is not None and job.key not in self._keys:
-            row = self._live_tasks.get(job.live_task)
-            if row is not None and self._resume(carried, row, job):
-                return
         carried.ready.append(job)
 
     def _is_later(self, job: Job) -> bool:
@@ -295,15 +314,27 @@ class Carrier:
         if job.stored is not None:
             self.begin(carried, carried.take(), self.maker.from_store(carried, job))
             return True
-        lives = self._lives_of(carried)
-        refused = fits(job.request, [live for live in lives if live.takes(job.request)])
-        if refused is not None or not any(live.takes(job.request) for live in lives):
+        if job.live_task is not None:
+            self.begin(carried, carried.take(), self.maker.being_made(carried, job))
+            return True
+        lives, request = self._able(carried, job)
+        refused = fits(request, [live for live in lives if live.takes(request)])
+        if refused is not None or not any(live.takes(request) for live in lives):
             self.begin(carried, carried.take(), self.maker.cannot(carried, job, refused))
             return True
-        live = choose(lives, job.request, self.clock.now())
+        live = choose(lives, request, self.clock.now())
         if live is None:
             return False
         return self._start(carried, job, live)
+
+    def _able(self, carried: Carried, job: Job) -> tuple[list[Live], Request]:
+        """The endpoints to choose from; a fallback is asked whatever model was named."""
+        own, spare = self._lives_of(carried), self._fallback_of(carried)
+        given_up = carried.tally(job).fallback or (own and all(one.gate.stopped for one in own))
+        if spare and given_up:
+            carried.tally(job).fallback = True
+            return spare, replace(job.request, model="")
+        return own, job.request
 
     def _start(self, carried: Carried, job: Job, live: Live) -> bool:
         fitted = asked_of(job.request, live, seed=carried.tally(job).seed)
@@ -361,15 +392,14 @@ class Carrier:
 
     # tasks from before
 
-    def _resume(self, carried: Carried, row: Row, job: Job | None = None) -> bool:
+    def resume(self, carried: Carried, row: Row, job: Job | None = None) -> bool:
         """Go on with a task that an earlier engine left live; whether this process can."""
         live = next((one for one in self._lives_of(carried) if one.place == row["place"]), None)
         if live is None or row["key"] in self._keys:
             return False
-        self._live_tasks.pop(row["id"], None)
         known = job or Job.of_task(row)
         carried.hand[known.id] = known
-        if row["state"] == "doubt":
+        if row["state"] in ("doubt", "intent"):
             self.begin(carried, known, self.maker.lookout.add(Lost.of(row, live, carried, known)))
         else:
             self.begin(carried, known, self.maker.resume_live(carried, known, live, row))

@@ -18,10 +18,9 @@ import asyncio
 import contextlib
 import hashlib
 import json
-import os
 import random
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -34,7 +33,7 @@ from .errors import BadInput, BadSettings, RedloomError
 from .events import Ended, Event, Stopped, Stream, Watcher
 from .finish import Finisher, pauses
 from .image import Store
-from .job import AGAIN, JobStatus, request_of
+from .job import AGAIN, JobStatus, Request, request_of
 from .journal import Journal, Row, Witness
 from .limit import Gate, Pace
 from .poll import Polls, Timing
@@ -97,6 +96,10 @@ class RunOptions:
     delivery: Mapping[str, Any] = field(default_factory=dict)
     take: int = 1
     """Another number asks for fresh pictures of prompts that the store already has."""
+    retries: int | None = None
+    """More tries of a picture whose task failed; None: the engine's own (3)."""
+    fallback: tuple[str, ...] = ()
+    """Endpoints asked only for what would end refused or failed, such as ``cards``."""
 
     def of_run(self) -> dict[str, Any]:
         """The part that a request takes over."""
@@ -107,7 +110,10 @@ class RunOptions:
 
     def record(self) -> dict[str, Any]:
         """As the journal keeps it."""
-        return {**self.of_run(), "in_doubt": self.in_doubt, "delivery": dict(self.delivery)}
+        return {
+            **self.of_run(), "in_doubt": self.in_doubt, "delivery": dict(self.delivery),
+            "take": self.take, "retries": self.retries, "fallback": list(self.fallback),
+        }  # fmt: skip
 
 
 class Engine:
@@ -284,19 +290,26 @@ class Engine:
         currency: str = "",
         priority: int = 0,
         wait: bool = True,
+        extend: str | None = None,
     ) -> str:
         """Write a run to the journal; its id. The same run again (digest, folder) is resumed.
+
+        ``extend``: append what run ``extend`` does not have yet to it, behind its last row.
 
         With ``wait`` False the rows are written while the first of them are already made.
         Raises BadInput where the prompts cannot be read.
         """
         options = options or RunOptions()
-        folder = "" if out is None else os.path.abspath(out)
+        folder = "" if out is None else absolute(out)
         if digest is None:
             prompts, digest = _digested(prompts, options)
+        if extend is not None:
+            return await self._extend(extend, prompts, options, digest, budget)
         known = await self._known(folder, digest)
         if known is not None:
             await self._take_again(known, budget)
+            if not known.complete:
+                await self._begin_filling(known.id, prompts, options, wait)
             return known.id
         run = Run(
             new_run_id(self.clock.now()), self.clock.now(), kind, digest, folder,
@@ -304,21 +317,55 @@ class Engine:
             self.workspace.token,
         )  # fmt: skip
         await self.records.add_run(run)
-        adding = asyncio.get_running_loop().create_task(self._fill(run.id, prompts, options))
+        await self._begin_filling(run.id, prompts, options, wait)
+        return run.id
+
+    async def _begin_filling(
+        self,
+        run: str,
+        prompts: Iterable[str | Prompt | Mapping[str, Any]],
+        options: RunOptions,
+        wait: bool,
+    ) -> None:
+        adding = asyncio.get_running_loop().create_task(self._fill(run, prompts, options))
         self._adding.add(adding)
         adding.add_done_callback(self._adding.discard)
         if wait:
             await adding
-        return run.id
 
     async def _known(self, folder: str, digest: str) -> Run | None:
-        """The run that this one continues: same folder, same digest, its input read whole."""
+        """The run that this one continues: same folder, same digest."""
         if not folder:
             return None
         for run in await self.records.runs_into(folder):
-            if run.digest == digest and run.complete:
+            if run.digest == digest:
                 return run
         return None
+
+    async def _extend(
+        self,
+        run: str,
+        prompts: Iterable[str | Prompt | Mapping[str, Any]],
+        options: RunOptions,
+        digest: str,
+        budget: float | None,
+    ) -> str:
+        """Append to a run the prompts that it does not have yet."""
+        record = await self._must(run)
+        have = await self.records.keys_of(run)
+        row = await self.records.last_row(run)
+        fresh: list[NewJob] = []
+        for prompt in prompts_of(prompts):
+            jobs = _jobs_of(row + 1, prompt, options)
+            wanted = [j for j in jobs if j.request is None or j.request.key not in have]
+            row += bool(wanted)
+            fresh.extend(wanted)
+        await self.records.extend_run(run, digest)
+        for start in range(0, len(fresh), CHUNK):
+            await self.records.add_jobs(run, fresh[start : start + CHUNK], self.clock.now())
+        await self.records.complete_run(run)
+        await self._take_again(record, budget)
+        return run
 
     async def _take_again(self, run: Run, budget: float | None) -> None:
         await self.records.reopen(run.id, ("in-doubt", "unpaid", "cancelled"))
@@ -420,7 +467,9 @@ class Engine:
     def _path(self, row: Row) -> Path | None:
         if row["file"] and row["out"]:
             return Path(row["out"]) / row["file"]
-        image = self.store.find(row["image"]) if row["image"] else None
+        if not row["image"]:
+            return None
+        image = self.store.find(row["image"])
         return None if image is None else image.path
 
     # control, from this process or another
@@ -474,6 +523,11 @@ class Engine:
             self._changed.set()
 
 
+def absolute(folder: Path | str) -> str:
+    """The folder's absolute path, links resolved: how the journal knows it."""
+    return str(Path(folder).resolve())
+
+
 def _jobs_of(row: int, prompt: Prompt, options: RunOptions) -> list[NewJob]:
     """The jobs of one prompt: n takes of it, or one invalid row."""
     number_wanted = prompt.n if prompt.n > 1 else options.n
@@ -488,11 +542,20 @@ def _jobs_of(row: int, prompt: Prompt, options: RunOptions) -> list[NewJob]:
     first = max(prompt.take, options.take)
     for number in range(1, number_wanted + 1):
         try:
-            request = request_of(prompt, take=first + number - 1, **options.of_run())
+            request = _reseeded(
+                request_of(prompt, take=first + number - 1, **options.of_run()), number
+            )
         except BadInput as error:
             return [NewJob(row, 1, None, kept, str(error))]
         jobs.append(NewJob(row, number, request, kept))
     return jobs
+
+
+def _reseeded(request: Request, number: int) -> Request:
+    """The same seed twice would be the same picture twice: the k-th of n gets ``seed + k - 1``."""
+    if request.seed is None or number == 1:
+        return request
+    return replace(request, seed=(request.seed + number - 1) % 2**31)
 
 
 def _digested(
@@ -501,7 +564,8 @@ def _digested(
     """The digest of prompts given as a sequence; of anything else a new one each time."""
     if not isinstance(prompts, Sequence):
         return prompts, random.randbytes(16).hex()
-    digest = hashlib.sha256(json.dumps(options.record(), sort_keys=True, default=str).encode())
+    changing = {**options.of_run(), "delivery": dict(options.delivery), "take": options.take}
+    digest = hashlib.sha256(json.dumps(changing, sort_keys=True, default=str).encode())
     for prompt in prompts_of(prompts):
         digest.update(repr(prompt).encode("utf-8", "surrogatepass"))
     return prompts, digest.hexdigest()

@@ -19,6 +19,7 @@ CREATE TABLE runs (
   currency    TEXT NOT NULL DEFAULT '',
   total       INTEGER NOT NULL DEFAULT 0,
   complete    INTEGER NOT NULL DEFAULT 0, -- whether its input has been read to the end
+  seq         INTEGER NOT NULL DEFAULT 0, -- outcomes so far; only grows, so that watchers miss none
   owner       TEXT NOT NULL DEFAULT '',   -- token of the process that wants it carried
   note        TEXT NOT NULL DEFAULT ''    -- why it waits for a person; empty while it does not
 ) WITHOUT ROWID;
@@ -144,6 +145,15 @@ UPDATE runs SET note = :note WHERE id = :id;
 -- name: live_of_run
 SELECT count(*) FROM tasks WHERE run = :run AND state IN ('intent', 'accepted', 'made');
 
+-- name: leave_out
+UPDATE runs SET out = '', state = CASE WHEN state = 'done' THEN state ELSE 'cancelled' END WHERE id = :id;
+
+-- name: extend_run
+UPDATE runs SET digest = :digest, complete = 0, state = 'open' WHERE id = :id;
+
+-- name: keys_of
+SELECT key FROM jobs WHERE run = :run;
+
 -- name: set_priority
 UPDATE runs SET priority = :priority WHERE id = :id;
 
@@ -166,16 +176,15 @@ ORDER BY jobs.id LIMIT :limit;
 -- name: count_waiting
 SELECT count(*) FROM jobs WHERE run = :run AND status = 'pending';
 
--- name: job
-SELECT * FROM jobs WHERE id = :id;
-
 -- name: next_seq
-SELECT coalesce(max(seq), 0) + 1 FROM jobs WHERE run = :run;
+UPDATE runs SET seq = seq + 1 WHERE id = :run RETURNING seq;
+
+-- name: next_seq_of_job
+UPDATE runs SET seq = seq + 1 WHERE id = (SELECT run FROM jobs WHERE id = :id) RETURNING seq;
 
 -- name: end_job
 UPDATE jobs SET status = :status, task = coalesce(:task, task), image = :image, file = :file,
-  sha256 = :sha256, flags = :flags, code = :code, error = :error, ended = :ended,
-  seq = (SELECT coalesce(max(seq), 0) + 1 FROM jobs AS other WHERE other.run = jobs.run)
+  sha256 = :sha256, flags = :flags, code = :code, error = :error, ended = :ended, seq = :seq
 WHERE id = :id AND status = 'pending';
 
 -- name: reopen_jobs
@@ -186,8 +195,7 @@ WHERE run = :run AND status IN (SELECT value FROM json_each(:statuses));
 UPDATE jobs SET status = 'pending', code = '', error = '', ended = NULL, seq = NULL WHERE id = :id;
 
 -- name: cancel_jobs
-UPDATE jobs SET status = 'cancelled', ended = :ended,
-  seq = (SELECT coalesce(max(seq), 0) + 1 FROM jobs AS other WHERE other.run = jobs.run)
+UPDATE jobs SET status = 'cancelled', ended = :ended, seq = :seq
 WHERE run = :run AND status = 'pending' AND NOT EXISTS
   (SELECT 1 FROM tasks WHERE tasks.job = jobs.id AND tasks.state IN ('intent', 'accepted', 'doubt', 'made'));
 
@@ -245,7 +253,11 @@ WHERE id = :id AND state IN ('intent', 'accepted', 'doubt', 'made');
 
 -- name: set_doubt
 UPDATE tasks SET state = 'doubt', lost_at = :at, code = :code, error = :error
-WHERE id = :id AND state IN ('intent', 'accepted');
+WHERE id = :id AND state = 'intent';
+
+-- name: prove_void
+UPDATE tasks SET state = 'void', billed = 'no', closed_at = :at, code = 'not-accepted'
+WHERE id = :id AND state = 'doubt' AND ticket_id IS NULL;
 
 -- name: unset_ticket
 UPDATE tasks SET state = 'doubt', ticket_id = NULL, ticket = NULL, accepted_at = NULL,
@@ -277,7 +289,7 @@ FROM tasks JOIN jobs ON jobs.id = tasks.job
 WHERE tasks.key = :key AND tasks.state IN ('intent', 'accepted', 'doubt', 'made');
 
 -- name: known_tickets
-SELECT ticket_id, accepted_at FROM tasks WHERE place = :place AND ticket_id IN (SELECT value FROM json_each(:ids));
+SELECT ticket_id, intent_at, accepted_at FROM tasks WHERE ticket_id IN (SELECT value FROM json_each(:ids));
 
 -- name: open_intents
 SELECT id, model, intent_at, coalesce(lost_at, :now) AS lost_at, state FROM tasks
@@ -293,6 +305,10 @@ ON CONFLICT (key) DO UPDATE SET sha256 = excluded.sha256, task = excluded.task, 
 
 -- name: image
 SELECT * FROM images WHERE key = :key;
+
+-- name: image_by_link
+SELECT images.* FROM images JOIN tasks ON tasks.id = images.task
+WHERE json_extract(tasks.result, '$.url') = :link LIMIT 1;
 
 -- name: kept_images
 SELECT count(*) FROM images WHERE sha256 = :sha256;

@@ -75,6 +75,8 @@ class Lookout:
     adopt: Found
     proved: Told
     unsettled: Told
+    broken: Callable[[Exception], None]
+    """The search cannot go on: the journal failed, or there is a mistake in it."""
     looks: int = 0
     _open: dict[str, list[Lost]] = field(default_factory=dict)
     _loops: dict[str, asyncio.Task[None]] = field(default_factory=dict)
@@ -108,11 +110,15 @@ class Lookout:
         await asyncio.gather(*self._loops.values(), return_exceptions=True)
 
     async def _search(self, place: str) -> None:
+        try:
+            await self._search_on(place)
+        except Exception as error:
+            self.broken(error)
+
+    async def _search_on(self, place: str) -> None:
         while losts := self._open.get(place):
             live = losts[0].live
-            lag = live.capabilities.list_lag_s
-            ripe = min(ripe_at(lost.doubt, lag) + lost.looks * BETWEEN_S for lost in losts)
-            wait = ripe - self.clock.now()
+            wait = min(map(_ripe_at, losts)) - self.clock.now()
             if wait > 0:
                 await self.clock.sleep(min(wait, BETWEEN_S))
                 continue
@@ -120,10 +126,17 @@ class Lookout:
 
     async def _look(self, place: str, live: Live) -> None:
         """One look, and what it says about each doubt that is ripe."""
-        losts = list(self._open[place])
         read_at = self.clock.now()
+        losts = [lost for lost in self._open[place] if _ripe_at(lost) <= read_at]
         try:
-            seen = await self._read(live, losts)
+            seen = await self._read(live, losts, wide=False)
+            # Rivals before tickets: an intent that gets its ticket in between is then in both.
+            others = await self._rivals(live, losts)
+            known = await self.records.known_tickets([one.id for one in seen])
+            if bearing(seen, known).wide:
+                seen = await self._read(live, losts, wide=True)
+                others = await self._rivals(live, losts)
+                known = await self.records.known_tickets([one.id for one in seen])
         except EndpointStopped as error:
             live.gate.stopped = live.gate.stopped or str(error)
             await self._give_up(place, losts)
@@ -133,23 +146,21 @@ class Lookout:
             await self.clock.sleep(BETWEEN_S / 3)
             return
         self.looks += 1
-        known = await self.records.known_tickets(live.place, [one.id for one in seen])
-        others = await self._rivals(live, losts)
         for lost in losts:
             if lost in self._open[place]:
-                await self._judge(place, lost, losts, others, seen, known, read_at)
+                await self._judge(place, lost, others, seen, known, read_at)
 
-    async def _read(self, live: Live, losts: Sequence[Lost]) -> Sequence[Seen]:
-        spans = [span(lost.doubt) for lost in losts]
+    async def _read(self, live: Live, losts: Sequence[Lost], *, wide: bool) -> Sequence[Seen]:
+        spans = [span(lost.doubt, wide=wide) for lost in losts]
         return await live.provider.look(min(s[0] for s in spans), max(s[1] for s in spans))
 
     async def _rivals(self, live: Live, losts: Sequence[Lost]) -> list[Doubt]:
         """Open intents and doubts of this account that are not in our hands right now."""
-        since = min(span(lost.doubt)[0] for lost in losts)
+        since = min(span(lost.doubt, wide=True)[0] for lost in losts)
         now = self.clock.now()
         account = "|".join(live.endpoint.quota[:2])
         rows = await self.records.open_intents(account, since, now, now)
-        ours = {lost.task for lost in losts}
+        ours = {lost.task for lost in self._open[live.place]}
         return [
             Doubt(row["id"], row["model"], row["intent_at"], row["lost_at"])
             for row in rows
@@ -160,14 +171,13 @@ class Lookout:
         self,
         place: str,
         lost: Lost,
-        losts: Sequence[Lost],
         others: Sequence[Doubt],
         seen: Sequence[Seen],
-        known: dict[str, float],
+        known: dict[str, tuple[float, float]],
         read_at: float,
     ) -> None:
         clock = bearing(seen, known)
-        rivals = [o.doubt for o in losts if o is not lost and o in self._open[place]]
+        rivals = [o.doubt for o in self._open[place] if o is not lost]
         rivals += [doubt for doubt in others if doubt.model == lost.doubt.model]
         verdict = judge(
             lost.doubt,
@@ -181,6 +191,9 @@ class Lookout:
         )
         if isinstance(verdict, Ambiguous) and lost.live.capabilities.prompt_in_result:
             verdict = await self._compare(place, lost, verdict)
+        if isinstance(verdict, Adopt):
+            # Known from now on, so that no other doubt of this look takes it too.
+            known[verdict.task_id] = (lost.doubt.since, read_at)
         await self._act(place, lost, verdict)
 
     async def _compare(self, place: str, lost: Lost, verdict: Ambiguous) -> Verdict:
@@ -218,3 +231,9 @@ class Lookout:
         self._open[place] = []
         for lost in losts:
             await self.unsettled(lost)
+
+
+def _ripe_at(lost: Lost) -> float:
+    """When this doubt may be looked at next: a whole list, and some time between two looks."""
+    lag = lost.live.capabilities.list_lag_s
+    return ripe_at(lost.doubt, lag) + lost.looks * BETWEEN_S

@@ -9,15 +9,24 @@ May import: everything on the way before it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
+import sqlite3
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 from .carried import Carried
 from .clock import Clock
 from .endpoint import Canceled, Failed, Fitted, Made, Outcome, Ticket
-from .errors import AnswerLost, EndpointStopped, Refused, ServiceError, Throttled
+from .errors import (
+    AnswerLost,
+    EndpointStopped,
+    EpochPassed,
+    Refused,
+    ServiceError,
+    Throttled,
+)
 from .events import Doubtful, Held, Retrying, Running, Stopped, Stream, Submitted
 from .finish import Finisher
 from .job import JobStatus
@@ -44,6 +53,7 @@ from .task import (
     ticket_to_json,
 )
 
+log = logging.getLogger("redloom")
 T = TypeVar("T")
 
 
@@ -74,6 +84,12 @@ class Floor(Protocol):
     def wake(self) -> None:
         """Something changed."""
 
+    def broken(self, error: Exception) -> None:
+        """Something that every run needs has failed: stop."""
+
+    def resume(self, carried: Carried, row: Row, job: Job | None = None) -> bool:
+        """Go on with a live task; whether this process can."""
+
 
 @dataclass(eq=False)
 class Maker:
@@ -91,7 +107,9 @@ class Maker:
     _allowances: dict[str, Allowance] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.lookout = Lookout(self.records, self.clock, self.adopt, self.proved, self.unsettled)
+        self.lookout = Lookout(
+            self.records, self.clock, self.adopt, self.proved, self.unsettled, self.floor.broken
+        )
 
     async def make(self, carried: Carried, job: Job, live: Live, fitted: Fitted) -> None:
         slot = _Slot(live, self.floor.wake)
@@ -99,18 +117,31 @@ class Maker:
         price = live.price(fitted.asked).amount
         try:
             answer = await self.surely(attempt.submit())
-        except AnswerLost as error:
+        except AnswerLost:
             slot.release()
-            await self.into_doubt(carried, job, live, attempt, error)
+            await self.into_doubt(carried, job, live, attempt.id)
+            return
+        except sqlite3.IntegrityError:
+            slot.release()
+            carried.purse.release(price)
+            await self.being_made(carried, job)
             return
         except ServiceError as error:
             slot.release()
             carried.purse.release(price)
             await self._after_no(carried, job, live, error)
             return
-        finally:
+        except EpochPassed:
+            slot.release()
+            raise
+        except Exception:
+            # A mistake of the provider's after the POST: the same as no answer.
+            slot.release()
             if not attempt.id:
-                slot.release()
+                raise
+            log.exception("provider of %s", live.name)
+            await self.into_doubt(carried, job, live, attempt.id)
+            return
         live.gate.accepted(self.clock.now())
         self._allowance(live).success()
         self._say_submitted(carried, job, live, answer)
@@ -216,7 +247,8 @@ class Maker:
         self, carried: Carried, job: Job, live: Live, task: int, failed: Failed
     ) -> None:
         tally = carried.tally(job)
-        decision = after_failure(failed.error, tally.failures, self.policy, self.rng)
+        policy = self._policy_of(carried)
+        decision = after_failure(failed.error, tally.failures, policy, self.rng)
         tally.failures += 1
         await self.surely(self.records.end_task(task, failed_ending(failed, self.clock.now())))
         await self._act(carried, job, live, failed.error, decision, task)
@@ -231,7 +263,10 @@ class Maker:
         task: int | None = None,
     ) -> None:
         """Do what `retry` decided."""
-        if isinstance(decision, GiveUp):
+        if isinstance(decision, GiveUp) and self._falls_back(carried, job):
+            self.floor.free_key(job)
+            carried.put_back(job)
+        elif isinstance(decision, GiveUp):
             code = error.service_code or error.code
             await self.end_job(carried, job, decision.status, code, error.text, task, live)
         elif isinstance(decision, StopEndpoint):
@@ -262,15 +297,13 @@ class Maker:
             live.gate.stopped = str(error)
             self.stream.tell(Stopped(at=self.clock.now(), endpoint=live.name, reason=error.text))
 
-    async def into_doubt(
-        self, carried: Carried, job: Job, live: Live, attempt: Attempt, error: AnswerLost
-    ) -> None:
+    async def into_doubt(self, carried: Carried, job: Job, live: Live, task: int) -> None:
         self.stream.tell(
             Doubtful(
                 at=self.clock.now(), run=job.run, row=job.row, take=job.take, endpoint=live.name
             )
         )
-        row = await self.records.task(attempt.id)
+        row = await self.records.task(task)
         assert row is not None
         await self.lookout.add(Lost.of(row, live, carried, job))
 
@@ -290,8 +323,10 @@ class Maker:
 
     async def proved(self, lost: Lost) -> None:
         """Nothing was accepted, nothing was bought: the job may be asked for again."""
-        ending = Ending(state="void", billed="no", at=self.clock.now(), code="not-accepted")
-        await self.surely(self.records.end_task(lost.task, ending, uncount=True))
+        if not await self.surely(self.records.prove_void(lost.task, self.clock.now())):
+            self.floor.free_key(lost.job)
+            await self.being_made(lost.carried, lost.job)
+            return
         lost.carried.purse.release(lost.price)
         self.floor.free_key(lost.job)
         lost.carried.put_back(lost.job)
@@ -318,6 +353,19 @@ class Maker:
         else:
             self.floor.free_key(lost.job)
             lost.carried.put_back(lost.job)
+
+    async def being_made(self, carried: Carried, job: Job) -> None:
+        """The journal has a live task for this key after all: go on with it, never beside it."""
+        row = await self.records.live_task_of(job.key)
+        self.floor.free_key(job)
+        if row is None:
+            carried.put_back(job)
+        elif not self.floor.resume(carried, row, job):
+            text = Text(
+                "同一张图另有一个任务尚未查清，这里的端点和密钥接不上它；没有再花钱。",
+                "Another task for the same picture is not settled, and this endpoint or key cannot reach it; nothing more was spent.",
+            )
+            await self.end_job(carried, job, "in-doubt", "elsewhere", text, row["id"])
 
     async def _after_unknown(self, carried: Carried, job: Job, task: int) -> None:
         text = Text(
@@ -376,6 +424,18 @@ class Maker:
                 endpoint=live.name, task_id=task_id,
             )
         )  # fmt: skip
+
+    def _falls_back(self, carried: Carried, job: Job) -> bool:
+        """Whether the run's fallback is to be asked now; once a job."""
+        tally = carried.tally(job)
+        first = bool(carried.run.options.get("fallback")) and not tally.fallback
+        tally.fallback = tally.fallback or first
+        return first
+
+    def _policy_of(self, carried: Carried) -> Policy:
+        """How often this run tries; a run may have its own number of retries."""
+        tries = carried.run.options.get("retries")
+        return self.policy if tries is None else replace(self.policy, tries=int(tries))
 
     def _allowance(self, live: Live) -> Allowance:
         return self._allowances.setdefault("|".join(live.endpoint.quota[:2]), Allowance())

@@ -41,6 +41,7 @@ class Run:
     complete: bool
     owner: str
     note: str = ""
+    seq: int = 0
 
     @classmethod
     def of(cls, row: Row) -> Run:
@@ -274,7 +275,24 @@ class Records:
         """Higher goes first."""
         await self.journal.do(lambda db: db.run("set_priority", id=run, priority=priority))
 
+    async def leave_out(self, run: str) -> None:
+        """The run's folder belongs to another run from now on."""
+        await self.journal.do(lambda db: db.run("leave_out", id=run), "leave out")
+
+    async def extend_run(self, run: str, digest: str) -> None:
+        """More rows follow; the run is known by its new input from now on."""
+        await self.journal.do(lambda db: db.run("extend_run", id=run, digest=digest), "extend")
+
     # jobs
+
+    async def keys_of(self, run: str) -> set[str]:
+        """The keys of all jobs of a run."""
+        rows = await self.journal.read(lambda db: db.all("keys_of", run=run))
+        return {row["key"] for row in rows}
+
+    async def last_row(self, run: str) -> int:
+        """The number of a run's last row."""
+        return int(await self.journal.read(lambda db: db.value("last_row", run=run)))
 
     async def waiting(self, run: str, after: int, limit: int) -> list[Job]:
         """The next pending jobs of a run behind job id ``after``, in input order."""
@@ -295,7 +313,7 @@ class Records:
 
     async def end_job(self, ending: JobEnding) -> None:
         """Give a pending job its outcome."""
-        await self.journal.do(lambda db: db.run("end_job", **_slots(ending)), "end job")
+        await self.journal.do(lambda db: _end_job(db, ending), "end job")
 
     async def end_task_and_job(
         self, task: int, ending: Ending, job: JobEnding, image: ImageRecord | None = None
@@ -306,7 +324,7 @@ class Records:
             db.run("close_task", id=task, **_slots(ending))
             if image is not None:
                 db.run("add_image", **_slots(image))
-            db.run("end_job", **_slots(job))
+            _end_job(db, job)
 
         await self.journal.do(end, "end task and job")
 
@@ -319,7 +337,11 @@ class Records:
 
     async def cancel_jobs(self, run: str, now: float) -> int:
         """Cancel the pending jobs of a run that have no live task; how many."""
-        return await self.journal.do(lambda db: db.run("cancel_jobs", run=run, ended=now), "cancel")
+
+        def cancel(db: Db) -> int:
+            return db.run("cancel_jobs", run=run, ended=now, seq=db.value("next_seq", run=run))
+
+        return await self.journal.do(cancel, "cancel")
 
     async def twin(self, run: str, key: str) -> tuple[int, str] | None:
         """Row and file of the job of this run that already has the picture of ``key``."""
@@ -414,11 +436,25 @@ class Records:
         """The live task of a key, joined with its job, or None."""
         return await self.journal.read(lambda db: db.one("live_task_of", key=key))
 
-    async def known_tickets(self, place: str, ids: Sequence[str]) -> dict[str, float]:
-        """Which of these task ids the journal knows, and when it heard of them."""
+    async def known_tickets(self, ids: Sequence[str]) -> dict[str, tuple[float, float]]:
+        """Which of these task ids the journal knows, with the times of intent and ticket.
+
+        Asked of the whole journal, not of one place: two keys may belong to one account.
+        """
         wanted = json.dumps(list(ids))
-        rows = await self.journal.read(lambda db: db.all("known_tickets", place=place, ids=wanted))
-        return {row["ticket_id"]: row["accepted_at"] for row in rows}
+        rows = await self.journal.read(lambda db: db.all("known_tickets", ids=wanted))
+        return {row["ticket_id"]: (row["intent_at"], row["accepted_at"]) for row in rows}
+
+    async def prove_void(self, task: int, at: float) -> bool:
+        """Looking proved that a doubt was never accepted; False where it has a ticket by now."""
+
+        def prove(db: Db) -> bool:
+            proved = db.run("prove_void", id=task, at=at) > 0
+            if proved:
+                db.run("uncount_try", id=task)
+            return proved
+
+        return await self.journal.do(prove, "void")
 
     async def open_intents(self, account: str, since: float, until: float, now: float) -> list[Row]:
         """Intents and doubts of an account whose window overlaps [since, until]."""
@@ -457,6 +493,10 @@ class Records:
     async def salt(self) -> str:
         """The workspace's salt for fingerprints of keys."""
         return str(await self.journal.read(lambda db: db.value("meta", item="salt")))
+
+
+def _end_job(db: Db, ending: JobEnding) -> None:
+    db.run("end_job", seq=db.value("next_seq_of_job", id=ending.id), **_slots(ending))
 
 
 def _job_values(run: str, job: NewJob, now: float) -> dict[str, Any]:

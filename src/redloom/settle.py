@@ -20,6 +20,8 @@ CLOSE_S = 5.0
 """How far off a creation time may be once the service's clock is known from tasks of ours."""
 WIDE_S = 1800.0
 """The same while nothing of ours in the list tells how its clock differs from this one."""
+DAY_S = 86400.0
+"""How long the service keeps a task's record."""
 CRASH_S = 30.0
 """How long after its intent a request of a process that died may still have arrived."""
 NEIGHBOURHOOD_S = 1800.0
@@ -43,6 +45,11 @@ class Bearing:
     offset: float = 0.0
     margin: float = WIDE_S
 
+    @property
+    def wide(self) -> bool:
+        """Whether nothing told how the clocks differ."""
+        return self.margin >= WIDE_S
+
     def window(self, doubt: Doubt) -> tuple[float, float]:
         """When, by the service's clock, the task of ``doubt`` may have been created."""
         return doubt.since + self.offset - self.margin, doubt.until + self.offset + self.margin
@@ -53,17 +60,23 @@ class Bearing:
         return a <= d and c <= b
 
 
-def bearing(seen: Sequence[Seen], accepted: Mapping[str, float]) -> Bearing:
-    """The service's clock, from tasks of ours in its list and when we heard of their acceptance.
+def bearing(seen: Sequence[Seen], known: Mapping[str, tuple[float, float]]) -> Bearing:
+    """The service's clock, from tasks of ours in its list.
 
-    ``accepted`` maps ticket ids to nominal times of this machine. Without one in common the
-    margin stays wide, so that a wrong clock makes a doubt rather than a second purchase.
+    ``known`` maps ticket ids to this machine's times of the intent and of the ticket's arrival:
+    the service created the task between the two, so each task bounds the offset from both
+    sides. Without one in common, or where they contradict each other (a clock was set), the
+    bearing stays wide, so that a wrong clock makes a doubt rather than a second purchase.
     """
-    offsets = sorted(s.created - accepted[s.id] for s in seen if s.id in accepted)
-    if not offsets:
+    bounds = [
+        (s.created - known[s.id][1], s.created - known[s.id][0]) for s in seen if s.id in known
+    ]
+    if not bounds:
         return Bearing()
-    middle = offsets[len(offsets) // 2]
-    return Bearing(middle, CLOSE_S)
+    low, high = max(b[0] for b in bounds), min(b[1] for b in bounds)
+    if low > high + CLOSE_S:
+        return Bearing()
+    return Bearing((low + high) / 2, abs(high - low) / 2 + CLOSE_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +108,14 @@ class Ambiguous:
 Verdict = Adopt | Nothing | Later | Ambiguous
 
 
-def span(doubt: Doubt) -> tuple[float, float]:
-    """From when to when the list has to be read for `judge`."""
-    return doubt.since - NEIGHBOURHOOD_S, doubt.until + NEIGHBOURHOOD_S
+def span(doubt: Doubt, *, wide: bool) -> tuple[float, float]:
+    """From when to when the list has to be read for `judge`.
+
+    ``wide``: no task of ours told the service's clock; then everything that it still lists, so
+    that a machine whose clock is hours off proves nothing from the wrong part of the day.
+    """
+    reach = DAY_S if wide else NEIGHBOURHOOD_S
+    return doubt.since - reach, doubt.until + reach
 
 
 def ripe_at(doubt: Doubt, list_lag_s: float) -> float:
@@ -127,8 +145,10 @@ def judge(
     since, until = clock.window(doubt)
     strangers = [s for s in seen if s.id not in known and s.model == doubt.model]
     inside = [s for s in strangers if since <= s.created <= until]
-    if not inside:
+    if not inside and not (clock.wide and strangers):
         return Nothing()
+    if not inside:
+        return Ambiguous(())
     rivals = any(clock.overlap(doubt, other) for other in others)
     outside = _outside_every_window(strangers, [doubt, *others], clock)
     if len(inside) == 1 and not rivals and not outside and not prompt_in_result:

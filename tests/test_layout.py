@@ -1,0 +1,138 @@
+"""The layout: the contents page lists every module, and every import follows its order."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import redloom
+
+ROOT = Path(redloom.__file__).parent
+ORDER = re.findall(r"^    ([a-z_]+) +\S", redloom.__doc__ or "", re.MULTILINE)
+ALLOWED_TO_PROVIDERS = {"endpoint", "errors", "lang", "providers"}
+OWN_ROOMS = {"cards": {"typeset"}, "diffusers": {"diffusers_worker"}}
+"""A provider's room of its own, which the others may not enter."""
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Every module with its name at the top level of the package (its room)."""
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        yield parts[0], path
+
+
+def imports(path: Path) -> Iterator[tuple[str, ast.AST]]:
+    """The package's own rooms that a file imports, at any depth, outside TYPE_CHECKING."""
+    package = ("redloom", *path.relative_to(ROOT).parts[:-1])
+    tree = ast.parse(path.read_text("utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            yield from ((name, node) for name in _from(node, package))
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] == "redloom":
+                    yield [*alias.name.split("."), ""][1], node
+
+
+def _from(node: ast.ImportFrom, package: tuple[str, ...]) -> Iterator[str]:
+    base = package[: len(package) - node.level + 1] if node.level else ()
+    full = (*base, *((node.module or "").split(".") if node.module else ()))
+    if not full or full[0] != "redloom":
+        return
+    if len(full) > 1:
+        yield full[1]
+    else:
+        yield from (alias.name for alias in node.names)
+
+
+def test_the_contents_page_lists_every_module() -> None:
+    """Each file or folder at the top of the package stands in the contents page, once."""
+    there = {name for name, _ in modules()} - {"__init__", "__main__"}
+    assert len(ORDER) == len(set(ORDER))
+    assert there <= set(ORDER), sorted(there - set(ORDER))
+
+
+def test_imports_follow_the_order() -> None:
+    """A module imports only what stands before it; so there can be no cycle either."""
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for room, path in modules()
+        if room not in ("__init__", "__main__")
+        for name, _ in imports(path)
+        if name != room and name in ORDER and ORDER.index(name) > ORDER.index(room)
+    ]
+    assert wrong == []
+
+
+def test_nobody_imports_the_facade() -> None:
+    """Names are imported from where they are, never from ``redloom`` itself."""
+    wrong = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for room, path in modules()
+        if room != "__init__"
+        for name, _ in imports(path)
+        if name not in {"", *ORDER}
+    ]
+    assert wrong == []
+
+
+def test_providers_know_only_the_seam() -> None:
+    """A provider imports the endpoint, errors, texts, its own data and its own room."""
+    for path in (ROOT / "providers").glob("[!_]*.py"):
+        allowed = ALLOWED_TO_PROVIDERS | OWN_ROOMS.get(path.stem, set())
+        used = {name for name, _ in imports(path)}
+        assert used <= allowed, (path.name, sorted(used - allowed))
+
+
+def test_the_typesetter_knows_nothing_of_the_way() -> None:
+    """typeset/ imports errors, lang and the version, and nothing else of the package."""
+    for path in (ROOT / "typeset").rglob("*.py"):
+        used = {name for name, _ in imports(path)} - {"typeset"}
+        assert used <= {"errors", "lang", "version"}, (path.name, used)
+
+
+def cycles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Cycles among modules, as paths; found by depth-first search."""
+    found: list[list[str]] = []
+    done: set[str] = set()
+
+    def visit(name: str, path: list[str]) -> None:
+        if name in path:
+            found.append([*path[path.index(name) :], name])
+            return
+        if name in done:
+            return
+        for other in sorted(graph.get(name, ())):
+            visit(other, [*path, name])
+        done.add(name)
+
+    for name in sorted(graph):
+        visit(name, [])
+    return found
+
+
+def test_there_is_no_cycle_inside_a_room() -> None:
+    """Modules of one folder do not import each other in a circle at import time."""
+    for room in sorted({path.parent for _, path in modules()} - {ROOT}):
+        graph: dict[str, set[str]] = {}
+        for path in room.glob("*.py"):
+            tree = ast.parse(path.read_text("utf-8"))
+            here = {p.stem for p in room.glob("*.py")} - {"__init__"}
+            graph[path.stem] = {
+                name
+                for node in tree.body
+                if isinstance(node, ast.ImportFrom) and node.level == 1
+                for name in ([node.module] if node.module else [a.name for a in node.names])
+                if name in here
+            }
+        assert cycles(graph) == []
+
+
+def test_modules_stay_short_and_say_what_they_are_for() -> None:
+    """Every module begins with a docstring and has at most 600 lines."""
+    for _, path in modules():
+        text = path.read_text("utf-8")
+        assert len(text.splitlines()) <= 600, path
+        assert not text.strip() or ast.get_docstring(ast.parse(text)), path
