@@ -466,7 +466,7 @@ class Engine:
 
     def _path(self, row: Row) -> Path | None:
         if row["file"] and row["out"]:
-            return Path(row["out"]) / row["file"]
+            return Path(str(row["out"]), str(row["file"]))
         if not row["image"]:
             return None
         image = self.store.find(row["image"])

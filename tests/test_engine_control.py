@@ -1,0 +1,216 @@
+"""Pause, cancel, budget, stopped endpoints, fallback, two engines on one workspace."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+from redloom.endpoint import Asked
+from redloom.engine import Engine, Result, RunOptions
+from redloom.errors import AccountEmpty, ServiceError
+from redloom.testing import FakeProvider, Fate, JumpingClock, fake_endpoint, run
+
+T = TypeVar("T")
+
+
+def engine_on(tmp_path: Path, provider: FakeProvider, clock: JumpingClock) -> Engine:
+    """An engine of one process on the test's workspace."""
+    return Engine(workspace=tmp_path / "ws", equipped=[(fake_endpoint(), provider)], clock=clock)
+
+
+def with_engine(
+    tmp_path: Path,
+    work: Callable[[Engine, FakeProvider], Awaitable[T]],
+    rate: float | None = None,
+) -> T:
+    """Run ``work`` with a fresh engine and service."""
+    clock = JumpingClock()
+    provider = FakeProvider(clock.now, rate=rate)
+
+    async def main() -> T:
+        async with engine_on(tmp_path, provider, clock) as engine:
+            return await work(engine, provider)
+
+    return run(main())
+
+
+def statuses(results: list[Result]) -> list[str]:
+    """The statuses in input order."""
+    return [r.status for r in sorted(results, key=lambda r: (r.row, r.take))]
+
+
+def test_a_budget_is_never_passed_and_resumes(tmp_path: Path) -> None:
+    """Seven pictures' money for ten prompts: seven made, three unpaid; more money, the rest."""
+    prompts = [f"p{k}" for k in range(10)]
+
+    async def work(engine: Engine, provider: FakeProvider) -> None:
+        first = await engine.generate(prompts, out=tmp_path / "o", budget=1.4, currency="CNY")
+        assert statuses(first).count("ok") == 7
+        assert statuses(first).count("unpaid") == 3
+        assert provider.billed() == 7
+        second = await engine.generate(prompts, out=tmp_path / "o", budget=2.0, currency="CNY")
+        assert {r.status for r in second if r.row in {f.row for f in first}} == {"ok"}
+        assert provider.billed() == 10
+
+    with_engine(tmp_path, work)
+
+
+def test_pause_finishes_what_is_paid_for(tmp_path: Path) -> None:
+    """After a pause nothing new is bought, what runs is delivered, and resume does the rest."""
+
+    async def work(engine: Engine, provider: FakeProvider) -> None:
+        added = await engine.add([f"p{k}" for k in range(20)], out=tmp_path / "o")
+        results: list[Result] = []
+        async for result in engine.follow(added):
+            results.append(result)
+            if len(results) == 3:
+                await engine.pause(added)
+        bought = provider.submits
+        assert len(results) == bought < 20
+        await engine.resume(added)
+        rest = [r async for r in engine.follow(added)]
+        assert {(r.row, r.status) for r in rest} == {(k, "ok") for k in range(1, 21)}
+        assert provider.submits == 20
+
+    with_engine(tmp_path, work)
+
+
+def test_cancel_gives_up_what_is_not_paid(tmp_path: Path) -> None:
+    """Cancelled rows cost nothing; what the service had begun is still delivered."""
+
+    async def work(engine: Engine, provider: FakeProvider) -> None:
+        added = await engine.add([f"p{k}" for k in range(20)])
+        results = []
+        async for result in engine.follow(added):
+            results.append(result)
+            if len(results) == 1:
+                await engine.cancel(added)
+        found = statuses(results)
+        assert len(found) == 20
+        assert found.count("ok") == provider.billed()
+        assert found.count("cancelled") == 20 - provider.billed()
+
+    with_engine(tmp_path, work)
+
+
+def test_an_empty_account_stops_the_endpoint_and_says_so(tmp_path: Path) -> None:
+    """Arrears: one sentence, no further submit, the run waits and is resumed later."""
+
+    def script(_asked: Asked, number: int) -> Fate | ServiceError:
+        return AccountEmpty("欠费了", "in arrears") if number == 4 else "made"
+
+    async def work(engine: Engine, provider: FakeProvider) -> None:
+        provider.script = script
+        results = await engine.generate([f"p{k}" for k in range(9)], out=tmp_path / "o")
+        assert statuses(results).count("ok") < 9
+        record = (await engine.records.runs())[0]
+        assert "in arrears" in record.note
+        assert provider.submits == 4
+
+    with_engine(tmp_path, work, rate=1.0)
+
+
+def test_a_refused_row_falls_back(tmp_path: Path) -> None:
+    """With a fallback the refused picture comes from there, marked by its endpoint."""
+    clock = JumpingClock()
+    main_one, spare = FakeProvider(clock.now), FakeProvider(clock.now)
+    main_one.script = lambda asked, _n: "refused" if asked.prompt == "bad" else "made"
+
+    async def main() -> list[Result]:
+        engine = Engine(
+            workspace=tmp_path / "ws", clock=clock,
+            equipped=[(fake_endpoint(), main_one), (fake_endpoint("spare"), spare)],
+        )  # fmt: skip
+        async with engine:
+            return await engine.generate(["a", "bad"], options=RunOptions(fallback=("spare",)))
+
+    results = run(main())
+    assert [r.status for r in results] == ["ok", "ok"]
+    assert [r.endpoint for r in results] == ["fake", "spare"]
+    assert spare.submits == 1
+
+
+def test_two_engines_share_one_workspace(tmp_path: Path) -> None:
+    """Two processes' engines, one lock: quotas hold, nothing is bought twice, both see results."""
+    clock = JumpingClock()
+    provider = FakeProvider(clock.now)
+
+    async def main() -> tuple[list[Result], list[Result]]:
+        async with (
+            engine_on(tmp_path, provider, clock) as one,
+            engine_on(tmp_path, provider, clock) as other,
+        ):
+            same = [f"p{k}" for k in range(12)]
+            first, second = await asyncio.gather(one.generate(same), other.generate(same))
+            return first, second
+
+    first, second = run(main())
+    assert statuses(first) == statuses(second) == ["ok"] * 12
+    assert provider.submits == 12
+    assert provider.most_at_once <= 5
+
+
+def test_the_other_takes_over(tmp_path: Path) -> None:
+    """The engine that leads leaves in mid-run; the follower carries its own run on."""
+    clock = JumpingClock()
+    provider = FakeProvider(clock.now)
+
+    async def main() -> list[Result]:
+        leader = engine_on(tmp_path, provider, clock)
+        await leader.__aenter__()
+        await leader.generate(["first"])
+        async with engine_on(tmp_path, provider, clock) as follower:
+            added = await follower.add([f"p{k}" for k in range(12)])
+            results = []
+            async for result in follower.follow(added):
+                results.append(result)
+                if len(results) == 2:
+                    await leader.__aexit__(None, None, None)
+            return results
+
+    assert statuses(run(main())) == ["ok"] * 12
+    assert provider.bought_twice() == []
+    assert provider.submits == 13
+
+
+def test_rows_that_cannot_be_asked_are_invalid(tmp_path: Path) -> None:
+    """Empty, over-long, unreadable size: invalid with a reason; the rest runs."""
+
+    async def work(engine: Engine, provider: FakeProvider) -> None:
+        results = await engine.generate(["ok", " ", "x" * 3000, {"prompt": "y", "size": "huge"}])
+        assert statuses(results) == ["ok", "invalid", "invalid", "invalid"]
+        assert all(r.error for r in results if r.status == "invalid")
+        assert provider.submits == 1
+
+    with_engine(tmp_path, work)
+
+
+def test_takes_are_different_pictures(tmp_path: Path) -> None:
+    """n = 3 asks three times, with seeds that differ when one was given."""
+
+    async def work(engine: Engine, provider: FakeProvider) -> None:
+        results = await engine.generate([{"prompt": "a", "n": 3, "seed": 7}])
+        assert [(r.row, r.take) for r in results] == [(1, 1), (1, 2), (1, 3)]
+        assert sorted(t.asked.seed or 0 for t in provider.tasks.values()) == [7, 8, 9]
+
+    with_engine(tmp_path, work)
+
+
+def test_retry_takes_up_only_what_failed(tmp_path: Path) -> None:
+    """After a bad day one command redoes the failed rows and nothing else."""
+
+    async def work(engine: Engine, provider: FakeProvider) -> None:
+        provider.script = lambda asked, _n: "failed" if asked.prompt == "p1" else "made"
+        added = await engine.add(["p0", "p1", "p2"], out=tmp_path / "o")
+        first = [r async for r in engine.follow(added)]
+        assert statuses(first) == ["ok", "failed", "ok"]
+        provider.script = lambda _a, _n: "made"
+        before = provider.submits
+        assert await engine.retry(added) == 1
+        again = [r async for r in engine.follow(added)]
+        assert {r.status for r in again} == {"ok"}
+        assert provider.submits == before + 1
+
+    with_engine(tmp_path, work)
