@@ -1,0 +1,360 @@
+"""The finished picture: kept as it came, handed over with words and label, doubted where odd.
+
+The store holds the provider's bytes verbatim, found by their digest. What is delivered is made
+from them: metadata and labels are spliced in, and only another format or an exact crop decodes.
+May import: errors, metadata, splice, naming, download.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from .download import Fetched, on_disk
+from .metadata import (
+    About,
+    carry_over,
+    describe,
+    label_for,
+    parameters,
+    read_label,
+    sidecar,
+    write_label,
+)
+from .naming import extension
+from .splice import broken, kind_of, open_picture
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Pixels
+
+Size = tuple[int, int]
+
+BLANK_DEVIATION = 2.0
+"""Standard deviation, of 255, below which every channel of a picture counts as blank."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A picture in the store. ``format`` is ``png``, ``jpeg`` or ``webp``; size in pixels."""
+
+    sha256: str
+    format: str
+    width: int
+    height: int
+    size_bytes: int
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How a picture is handed over. None for ``format`` and ``crop``: the bytes as they came."""
+
+    format: str | None = None
+    crop: Size | None = None
+    focus: Literal["centre", "attention"] = "attention"
+    """What a crop keeps: the middle, or the part with the most detail."""
+    metadata: bool = True
+    label: bool = True
+    """The implicit AIGC label, where a model made the picture and nobody labelled it yet."""
+    sidecar: bool = True
+    quality: int = 92
+    """Of JPEG and WebP, to 100."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """A file handed over, and its sidecar if any."""
+
+    path: Path
+    sha256: str
+    format: str
+    width: int
+    height: int
+    size_bytes: int
+    sidecar: Path | None = None
+
+
+class Store:
+    """Content-addressed files: ``images/ab/ab….png`` below ``root``, for worker threads."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root / "images"
+
+    def put(self, fetched: Fetched) -> Image:
+        """Move a verified picture in, durably. The same bytes twice are one file. DiskFull."""
+        target = self._place(fetched.sha256, fetched.format)
+        with on_disk():
+            made = _make_folder(target.parent)
+            if target.is_file() and _digest(target) == fetched.sha256:
+                fetched.path.unlink(missing_ok=True)
+            else:
+                _move(fetched.path, target)
+            for folder in (target.parent, *made):
+                _sync_folder(folder)
+        width, height, size = fetched.width, fetched.height, fetched.size_bytes
+        return Image(fetched.sha256, fetched.format, width, height, size, target)
+
+    def find(self, sha256: str) -> Image | None:
+        """The picture of this digest, if it is there; its bytes are not hashed again."""
+        for kind in ("png", "jpeg", "webp"):
+            path = self._place(sha256, kind)
+            if path.is_file():
+                width, height = _measure(path, kind)
+                return Image(sha256, kind, width, height, path.stat().st_size, path)
+        return None
+
+    def verify(self, sha256: str) -> bool:
+        """Whether the picture is there and its bytes are still those of its digest."""
+        image = self.find(sha256)
+        return image is not None and _digest(image.path) == sha256
+
+    def usage(self) -> tuple[int, int]:
+        """Files and bytes in the store."""
+        sizes = [path.stat().st_size for path in self._files()]
+        return len(sizes), sum(sizes)
+
+    def prune(self, keep: Callable[[str], bool], *, older_than: float) -> int:
+        """Remove pictures that ``keep(sha256)`` does not want; returns the bytes freed.
+
+        Only files last written before ``older_than`` (real Unix time), so that what another
+        thread has just put is safe. Raises DiskFull.
+        """
+        freed = 0
+        with on_disk():
+            for path in self._files():
+                facts = path.stat()
+                if facts.st_mtime < older_than and not keep(path.stem):
+                    path.unlink(missing_ok=True)
+                    freed += facts.st_size
+        return freed
+
+    def _place(self, sha256: str, kind: str) -> Path:
+        if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
+            raise ValueError("not a SHA-256 digest in lower-case hexadecimal")
+        return self.folder / sha256[:2] / f"{sha256}.{extension(kind)}"
+
+    def _files(self) -> list[Path]:
+        return sorted(p for p in self.folder.glob("??/*.*") if len(p.stem) == 64)
+
+
+def deliver(image: Image, target: Path, about: About, options: Delivery | None = None) -> Delivered:
+    """Hand a picture over as ``target``, whole or not at all, with its sidecar. For a thread.
+
+    What lies at ``target`` is replaced: whether it may be is the caller's question. The same
+    picture, words and options give the same bytes. Raises DiskFull; NotAPicture where the
+    store's file is damaged.
+    """
+    options = options or Delivery()
+    with on_disk():
+        original = image.path.read_bytes()
+    data, kind, size = _derived(original, image, options)
+    if options.metadata:
+        data = describe(data, parameters(about, size))
+    if options.label and about.made_by_model:
+        data = write_label(data, label_for(about, image.sha256))
+    digest = hashlib.sha256(data).hexdigest()
+    beside = target.with_name(f"{target.name}.json") if options.sidecar else None
+    facts = {
+        "file": target.name,
+        "format": kind,
+        "size": f"{size[0]}x{size[1]}",
+        "size_bytes": len(data),
+        "sha256": digest,
+        "source_sha256": image.sha256,
+        "label": read_label(data),
+    }
+    write_whole(target, data)
+    if beside is not None:
+        write_whole(beside, sidecar(about, facts))
+    return Delivered(target, digest, kind, *size, len(data), beside)
+
+
+def write_whole(target: Path, data: bytes) -> None:
+    """A file that is there wholly and durably, or as it was before. Raises DiskFull."""
+    part = target.with_name(f".redloom-{os.urandom(8).hex()}.part")
+    with on_disk():
+        made = _make_folder(target.parent)
+        try:
+            with part.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(target)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        for folder in (target.parent, *made):
+            _sync_folder(folder)
+
+
+def clear_parts(folder: Path) -> None:
+    """Remove what a killed process left half-written below ``folder``. Raises DiskFull.
+
+    For the start of a run, before anything is delivered there.
+    """
+    with on_disk():
+        for path in folder.rglob(".redloom-*.part"):
+            path.unlink(missing_ok=True)
+
+
+def doubts(path: Path) -> tuple[str, ...]:
+    """What makes a picture look wrong: ``blank`` where hardly anything is on it."""
+    from PIL import ImageStat
+
+    with _opened(path.read_bytes()) as picture:
+        small = picture.convert("RGB").resize((64, 64), _box())
+    deviations = ImageStat.Stat(small).stddev
+    return ("blank",) if max(deviations) < BLANK_DEVIATION else ()
+
+
+def fingerprint(path: Path) -> int:
+    """A 64-bit difference hash (dHash): near-duplicates differ in few bits, see `distance`."""
+    with _opened(path.read_bytes()) as picture:
+        small = picture.convert("L").resize((9, 8), _box())
+    grey = small.tobytes()
+    bits = 0
+    for row in range(8):
+        for column in range(8):
+            at = row * 9 + column
+            bits = bits << 1 | (grey[at] > grey[at + 1])
+    return bits
+
+
+def distance(one: int, other: int) -> int:
+    """In how many of 64 bits two fingerprints differ; up to 4 is a near-duplicate."""
+    return (one ^ other).bit_count()
+
+
+def _derived(original: bytes, image: Image, options: Delivery) -> tuple[bytes, str, Size]:
+    """The bytes as they came, or another format or crop of them with their metadata."""
+    kind = options.format or image.format
+    kind = "jpeg" if kind == "jpg" else kind
+    size = options.crop or (image.width, image.height)
+    if kind == image.format and size == (image.width, image.height):
+        return original, kind, size
+    with _opened(original) as picture:
+        # A profile speaks of the mode it was made for; ours is always RGB.
+        profile = picture.info.get("icc_profile") if picture.mode[:3] == "RGB" else None
+        pixels = _plain_mode(picture, kind)
+    if size != pixels.size:
+        pixels = _fitted(pixels, size, options.focus)
+    out = io.BytesIO()
+    pixels.info.clear()
+    pixels.save(out, kind, icc_profile=profile, **_ENCODING[kind](options.quality))
+    return carry_over(original, out.getvalue()), kind, size
+
+
+_ENCODING: dict[str, Callable[[int], dict[str, int]]] = {
+    # Level 3 is three times as fast as Pillow's own choice and a few percent larger.
+    "png": lambda _quality: {"compress_level": 3},
+    "jpeg": lambda quality: {"quality": quality, "subsampling": 0, "optimize": True},
+    "webp": lambda quality: {"quality": quality, "method": 4},
+}
+
+
+def _plain_mode(picture: Pixels, kind: str) -> Pixels:
+    """RGB, or RGBA where the format can; a JPEG shows what is transparent on white."""
+    from PIL import Image as Pillow
+
+    if picture.mode.startswith("I"):  # sixteen bits a channel: Pillow would clip, not scale
+        picture = picture.convert("I").point(lambda value: value / 257).convert("L")
+    see_through = picture.has_transparency_data
+    if not see_through:
+        return picture.convert("RGB")
+    clear = picture.convert("RGBA")
+    if kind != "jpeg":
+        return clear
+    ground = Pillow.new("RGBA", clear.size, "white")
+    return Pillow.alpha_composite(ground, clear).convert("RGB")
+
+
+def _fitted(pixels: Pixels, size: Size, focus: str) -> Pixels:
+    """Scaled to cover ``size`` and cut to it, the cut along one axis only."""
+    from PIL import Image as Pillow
+
+    scale = min(pixels.width / size[0], pixels.height / size[1])
+    wide, high = size[0] * scale, size[1] * scale
+    across, down = (pixels.width - wide), (pixels.height - high)
+    share = 0.5 if focus == "centre" else _attention(pixels, wide, high)
+    box = (across * share, down * share, across * share + wide, down * share + high)
+    return pixels.resize(size, Pillow.Resampling.LANCZOS, box=box)
+
+
+def _attention(pixels: Pixels, wide: float, high: float) -> float:
+    """Where (0 to 1) a window along the free axis holds the most edges; the middle wins ties."""
+    from PIL import ImageFilter
+
+    edges = pixels.convert("L").resize((96, 96), _box()).filter(ImageFilter.FIND_EDGES)
+    edges = edges.crop((1, 1, 95, 95))  # the filter leaves the rim as it was
+    sideways = wide < pixels.width
+    window = max(1, round(94 * (wide / pixels.width if sideways else high / pixels.height)))
+    line = edges.resize((94, 1) if sideways else (1, 94), _box()).tobytes()
+    free = 94 - window
+    if free == 0:
+        return 0.5
+    weights = {at: sum(line[at : at + window]) for at in range(free + 1)}
+    # A pull to the middle, worth a tenth of the picture's detail, against jumpy crops.
+    pull = sum(line) * 0.1 / free
+    best = max(weights, key=lambda at: (weights[at] - abs(at - free / 2) * pull, -at))
+    return best / free
+
+
+def _box() -> int:
+    from PIL import Image as Pillow
+
+    return int(Pillow.Resampling.BOX)
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Pixels]:
+    """A decoded picture. Its size was judged when it was fetched, not by Pillow's own cap."""
+    kind = kind_of(data[:12])
+    if kind is None:
+        raise broken("不是 PNG、JPEG 或 WebP", "neither PNG, JPEG nor WebP")
+    with open_picture(io.BytesIO(data), kind) as picture:
+        picture.load()
+        yield picture
+
+
+def _measure(path: Path, kind: str) -> Size:
+    with path.open("rb") as file, open_picture(file, kind) as picture:
+        return picture.size
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _move(source: Path, target: Path) -> None:
+    """Rename, or copy durably where the downloads lie on another file system."""
+    try:
+        source.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        write_whole(target, source.read_bytes())
+        source.unlink(missing_ok=True)
+
+
+def _make_folder(folder: Path) -> list[Path]:
+    """Make it; returns the folders that gained an entry and have to be synced."""
+    missing = [folder, *folder.parents]
+    gained = [path.parent for path in missing if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return gained
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

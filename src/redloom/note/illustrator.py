@@ -1,0 +1,46 @@
+"""What an illustrator is: something that turns picture prompts into pictures.
+
+May import: lang, typeset.content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from redloom.lang import Text
+from redloom.typeset.content import Ratio
+
+
+@dataclass(frozen=True, slots=True)
+class PictureWanted:
+    """One picture to be made. ``row`` counts from 1 in the order of the plan's prompts."""
+
+    row: int
+    purpose: Literal["cover", "page"]
+    prompt: str
+    ratio: Ratio
+
+
+@dataclass(frozen=True, slots=True)
+class Illustrated:
+    """What became of a wanted picture: its bytes, or why there are none. ``record`` holds the
+    manifest's fields as the engine knows them (endpoint, model, task_id, price, …)."""
+
+    row: int
+    ok: bool
+    data: bytes | None = None
+    record: dict[str, Any] = field(default_factory=dict)
+    error: Text | None = None
+
+
+class Illustrator(Protocol):
+    """Makes pictures; never raises for one picture's failure, answers in any order."""
+
+    async def __call__(self, wanted: Sequence[PictureWanted], /) -> Sequence[Illustrated]: ...
+
+
+def usable(pictures: Sequence[Illustrated]) -> dict[int, bytes]:
+    """The pictures that there are, by the index of their prompt in the plan."""
+    return {one.row - 1: one.data for one in pictures if one.ok and one.data is not None}
