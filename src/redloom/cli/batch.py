@@ -1,0 +1,225 @@
+"""``redloom batch``: a file of prompts into a folder of pictures.
+
+May import: cli.common, cli.carrying, errors, lang, and at the call engine, prompt_files, money.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from redloom.errors import BadInput, WouldOverwrite
+from redloom.lang import Text
+
+from .common import Common, command, option
+
+if TYPE_CHECKING:
+    from redloom.money import Budget, Estimate
+    from redloom.settings import Settings
+
+    from .batch_plan import Plan
+
+
+@command(
+    "batch",
+    zh="一个提示词文件变成一个图片文件夹。同样的命令再来一次就接着做，付过的不再付。",
+    en="A file of prompts into a folder of pictures. The same command again goes on; nothing is paid twice.",
+)
+@click.argument("prompts", metavar="PROMPTS")
+@option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="DIR",
+    zh="图片放哪里（默认 out/文件名）",
+    en="folder for the pictures (default out/NAME)",
+)
+@option(
+    "--endpoint",
+    multiple=True,
+    metavar="NAME",
+    zh="用哪些端点（可多次，或逗号分隔）",
+    en="endpoints (repeatable, or with commas)",
+)
+@option("--model", "-m", default="", metavar="NAME", zh="模型", en="model")
+@option("--size", default="", metavar="WxH", zh="尺寸，如 1024x1024", en="size such as 1024x1024")
+@option("--ar", default="", metavar="W:H", zh="宽高比，如 3:4", en="shape such as 3:4")
+@option(
+    "-n",
+    "number",
+    type=click.IntRange(1, 1000),
+    default=1,
+    zh="每条提示词几张",
+    en="pictures of each prompt",
+)
+@option("--seed", type=click.IntRange(0), default=None, zh="随机种子", en="seed")
+@option(
+    "--format",
+    "kind",
+    type=click.Choice(["png", "jpg", "webp"]),
+    default=None,
+    zh="交付格式（默认原样）",
+    en="format of the files (default: as they come)",
+)
+@option(
+    "--jobs",
+    "-j",
+    type=click.IntRange(1),
+    default=None,
+    zh="同时在做的上限（默认看额度）",
+    en="ceiling on tasks in flight (default: the quota)",
+)
+@option(
+    "--rpm",
+    type=click.FloatRange(min=0, min_open=True),
+    default=None,
+    zh="每分钟至多提交几次",
+    en="submits a minute at most",
+)
+@option(
+    "--lane",
+    type=click.Choice(["auto", "sync", "async"]),
+    default="auto",
+    zh="走哪条通道",
+    en="which lane",
+)
+@option(
+    "--budget",
+    default=None,
+    metavar="X",
+    zh="整批至多花多少，如 5 或 3 USD",
+    en="what the run may cost, such as 5 or 3 USD",
+)
+@option(
+    "--dry-run", is_flag=True, zh="只算张数和价钱，不联网", en="count and price only; no network"
+)
+@option(
+    "--limit", type=click.IntRange(1), default=None, zh="只做前 N 条", en="only the first N records"
+)
+@option(
+    "--retries",
+    type=click.IntRange(0, 100),
+    default=None,
+    zh="失败后再试几次",
+    en="more tries after a failure",
+)
+@option(
+    "--in-doubt",
+    type=click.Choice(["wait", "resubmit", "fail"]),
+    default=None,
+    zh="付没付说不清时怎么办",
+    en="what to do where nobody knows whether it was bought",
+)
+@option(
+    "--fallback",
+    default="",
+    metavar="NAME",
+    zh="做不出时改用（如 cards）",
+    en="what stands in for a failure, such as cards",
+)
+@option(
+    "--take",
+    type=click.IntRange(1),
+    default=1,
+    zh="换一个数字就重新要一张",
+    en="another number asks for another picture",
+)
+@option(
+    "--plain",
+    is_flag=True,
+    zh="提示词原样，不认模板和 --ar 之类",
+    en="prompts as written: no templates, no flags",
+)
+@option(
+    "--extend",
+    is_flag=True,
+    zh="把没有的几条加进同一文件夹",
+    en="add what the folder does not have yet",
+)
+@option(
+    "--overwrite",
+    is_flag=True,
+    zh="文件夹改归这一批（旧图仍在图库）",
+    en="give the folder to this run (old pictures stay in the store)",
+)
+@option("--yes", "-y", is_flag=True, zh="不再询问", en="do not ask")
+def batch(common: Common, prompts: str, **given: Any) -> int:
+    """The command; its exit status is the contract's."""
+    from redloom.money import Budget
+    from redloom.prompt_files import spooled
+
+    from .batch_plan import Plan, settings_for
+
+    source = spooled(prompts)
+    try:
+        budget = None if given["budget"] is None else Budget.parse(given["budget"])
+        plan = Plan.of(prompts, source, given)
+        settings, names = settings_for(common.settings(), plan)
+        estimate = plan.estimate(settings, names)
+        plan.tell(common, estimate)
+        if given["dry_run"]:
+            return 0
+        _ask(common, settings, plan, estimate, budget)
+        return asyncio.run(_carry(common, settings, names, plan, budget))
+    finally:
+        if prompts == "-":
+            source.unlink(missing_ok=True)
+
+
+def _ask(
+    common: Common, settings: Settings, plan: Plan, estimate: Estimate, budget: Budget | None
+) -> None:
+    """Nothing dear, unknown or uncountable without a person's yes. Raises Usage: nothing spent."""
+    yes = bool(plan.given["yes"])
+    if budget is not None and not yes:
+        budget.require_countable(plan.prices)
+    dear = max((float(amount) for _, amount in estimate.total.parts), default=0.0)
+    capped = budget is not None and float(budget.limit) <= settings.ask_above
+    if dear > settings.ask_above and not capped:
+        total = estimate.text()
+        question = Text(f"{total.zh}确定要花吗？", f"{total.en} Spend it?")
+        common.confirm(question, yes=yes)
+
+
+async def _carry(
+    common: Common, settings: Settings, names: list[str], plan: Plan, budget: Budget | None
+) -> int:
+    from redloom.engine import Engine, absolute
+
+    from .carrying import attend
+
+    lane = None if plan.given["lane"] == "auto" else plan.given["lane"]
+    async with Engine(
+        names, settings=settings, jobs=plan.given["jobs"] or settings.jobs, lane=lane
+    ) as engine:
+        occupant = await engine.records.runs_into(absolute(plan.out))
+        other = next((run for run in occupant if run.digest != plan.digest), None)
+        mine = any(run.digest == plan.digest for run in occupant)
+        extend = None
+        if other is not None and not mine:
+            if plan.given["extend"]:
+                extend = occupant[0].id
+            elif plan.given["overwrite"]:
+                for run in occupant:
+                    await engine.records.leave_out(run.id)
+            else:
+                raise _taken(plan)
+        if mine and occupant[0].total < plan.wanted and plan.digest == occupant[0].digest:
+            # Begun with --limit: its input is read again, rows that are there stay as they are.
+            await engine.records.extend_run(occupant[0].id, plan.digest)
+        run = await engine.add(
+            plan.prompts(), out=plan.out, options=plan.options(settings), kind="batch", digest=plan.digest,
+            budget=None if budget is None else float(budget.limit),
+            currency="" if budget is None else budget.currency, extend=extend, wait=extend is not None,
+        )  # fmt: skip
+        return await attend(common, engine, run)
+
+
+def _taken(plan: Plan) -> BadInput | WouldOverwrite:
+    return WouldOverwrite(
+        f"{plan.out} 里是另一批（输入或选项不同）。换一个 --out；或 --extend 把新的加进去，或 --overwrite 取而代之。没有花钱。",
+        f"{plan.out} holds another run (other input or options). Name another --out, or --extend to add to it, or --overwrite to replace it. Nothing was spent.",
+    )

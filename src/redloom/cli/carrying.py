@@ -1,0 +1,203 @@
+"""Seeing a run through at a terminal: progress, Ctrl-C, manifests, the end, the exit status.
+
+Ctrl-C once finishes what is paid for and stops, twice stops now; neither loses anything.
+May import: cli.common, lang, engine, manifest, contact, money, progress.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shlex
+import signal
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from redloom.contact import write_sheet
+from redloom.engine import Engine
+from redloom.lang import Text
+from redloom.manifest import Keeper, line_of, rows_of
+from redloom.money import Money
+from redloom.records import Run, Spending
+
+from .common import Common
+
+SHOWN = 20
+"""Failures listed at the end; the manifest has them all."""
+GOOD = ("ok", "duplicate")
+STATUSES = {
+    "ok": Text("完成", "ok"), "duplicate": Text("重复", "twins"), "invalid": Text("有误", "invalid"),
+    "refused": Text("被拒", "refused"), "failed": Text("失败", "failed"),
+    "in-doubt": Text("存疑", "in doubt"), "cancelled": Text("已取消", "cancelled"),
+    "unpaid": Text("预算外", "unpaid"), "pending": Text("待做", "pending"),
+}  # fmt: skip
+
+
+async def attend(common: Common, engine: Engine, run_id: str) -> int:
+    """Watch a run to its end, keep its manifests, say how it went; the exit status."""
+    from redloom.progress import watcher
+
+    run = await engine.records.run(run_id)
+    assert run is not None
+    leave = engine.stream_of_events.watch(watcher(json=common.json, quiet=common.quiet))
+    keeper = None
+    if run.out:
+        keeper = Keeper(engine.journal, engine.store, run, write_sheet)
+        mended, lost = await keeper.start()
+        _say_mended(common, mended, lost)
+    try:
+        stopped = await _until_over(common, engine, run_id)
+    finally:
+        if keeper is not None:
+            await keeper.stop()
+        await engine.stream_of_events.drain()
+        leave()
+    counts = await engine.records.counts(run_id)
+    run = await engine.records.run(run_id) or run
+    await _report(common, engine, run, counts, stopped)
+    return status_of(counts, stopped)
+
+
+def status_of(counts: Mapping[str, int], stopped: bool) -> int:
+    """0 all there, 1 some are not, 3 the budget stopped it, 130 interrupted: 130 before 3 before 1."""
+    if stopped and counts.get("pending", 0):
+        return 130
+    if counts.get("unpaid", 0):
+        return 3
+    return 0 if all(status in GOOD for status, number in counts.items() if number) else 1
+
+
+async def _until_over(common: Common, engine: Engine, run: str) -> bool:
+    """Follow the run; whether the user stopped it."""
+
+    async def follow() -> None:
+        async for _ in engine.follow(run):
+            pass
+
+    following = asyncio.get_running_loop().create_task(follow())
+    presses: list[asyncio.Task[bool]] = []
+
+    def pressed() -> None:
+        if not presses:
+            common.warn(
+                Text(
+                    "正在收尾：已付款的做完就停。再按一次 Ctrl-C 立即停，都不会丢。",
+                    "Finishing what is paid for, then stopping. Ctrl-C again stops now; neither loses anything.",
+                )
+            )
+            presses.append(asyncio.get_running_loop().create_task(engine.pause(run)))
+        else:
+            following.cancel()
+
+    with _on_signals(pressed, following.cancel):
+        await asyncio.gather(following, return_exceptions=True)
+    await asyncio.gather(*presses, return_exceptions=True)
+    if following.cancelled():
+        return True
+    following.result()
+    return bool(presses)
+
+
+@contextlib.contextmanager
+def _on_signals(pressed: object, ended: object) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, pressed)  # type: ignore[arg-type]
+    loop.add_signal_handler(signal.SIGTERM, ended)  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+        loop.remove_signal_handler(signal.SIGTERM)
+
+
+def _say_mended(common: Common, mended: int, lost: int) -> None:
+    if mended:
+        common.hint(
+            f"补齐了 {mended} 个缺的文件（来自图库，没有花钱）。",
+            f"{mended} missing files put back from the store, for free.",
+        )
+    if lost:
+        common.warn(
+            Text(
+                f"{lost} 张图文件夹和图库里都没有了；要重新买，用 --overwrite --take 2。",
+                f"{lost} pictures are gone from folder and store; to buy them anew use --overwrite --take 2.",
+            )
+        )
+
+
+async def _report(
+    common: Common, engine: Engine, run: Run, counts: Mapping[str, int], stopped: bool
+) -> None:
+    spending = await engine.records.spending(run.id)
+    common.emit(
+        {"event": "summary", "run": run.id, "out": run.out, "counts": dict(counts), "interrupted": stopped,
+         "spent": dict(spending.billed), "maybe": dict(spending.maybe), "unpriced": spending.unpriced,
+         "waits_for": run.note}
+    )  # fmt: skip
+    zh = "，".join(f"{STATUSES[name].zh} {number}" for name, number in _ordered(counts))
+    en = ", ".join(f"{number} {STATUSES[name].en}" for name, number in _ordered(counts))
+    money = spent_text(spending)
+    common.hint(f"{zh}；{money.zh} {run.out}", f"{en}; {money.en} {run.out}")
+    if run.note:
+        common.warn(Text(f"还在等你处理：{run.note}", f"Waiting for you: {run.note}"))
+    failures = sum(counts.get(name, 0) for name in ("refused", "failed", "in-doubt", "invalid"))
+    if failures:
+        await asyncio.to_thread(_list_failures, common, engine, run.id)
+    _next_step(common, run, counts)
+
+
+def _list_failures(common: Common, engine: Engine, run: str) -> None:
+    shown = 0
+    for row in rows_of(engine.journal, run):
+        if row["status"] not in ("refused", "failed", "in-doubt", "invalid"):
+            continue
+        shown += 1
+        if shown > SHOWN:
+            common.hint("  ……其余见 manifest.csv", "  … the rest is in manifest.csv")
+            return
+        line, state = line_of(row), STATUSES[row["status"]]
+        words = " ".join(str(line["prompt"]).split())[:30]
+        common.warn(
+            Text(
+                f"  {line['row']} {state.zh} {words}：{line['error']}",
+                f"  {line['row']} {state.en} {words}: {line['error']}",
+            )
+        )
+
+
+def _next_step(common: Common, run: Run, counts: Mapping[str, int]) -> None:
+    """The one command that redoes just what is not there."""
+    if counts.get("pending", 0) and not run.note:
+        common.hint("同样的命令会接着做。", "The same command goes on.")
+    if counts.get("unpaid", 0):
+        common.hint(
+            "预算用完了；同样的命令加大 --budget 会接着做。",
+            "The budget is used up; the same command with a larger --budget goes on.",
+        )
+    if any(counts.get(name, 0) for name in ("refused", "failed", "in-doubt")):
+        line = f"redloom retry {shlex.quote(run.id)}"
+        common.hint(f"只重做没成的：{line}", f"To redo just those: {line}")
+
+
+def _ordered(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return [(name, counts[name]) for name in STATUSES if counts.get(name, 0)]
+
+
+def spent_text(spending: Spending) -> Text:
+    """What a run has cost, in one sentence: reported, estimated, unknown, in doubt."""
+    billed = sum((Money.of(amount, code) for code, amount in spending.billed.items()), Money())
+    maybe = sum((Money.of(amount, code) for code, amount in spending.maybe.items()), Money())
+    zh, en = f"已花 {billed}", f"spent {billed}"
+    if maybe:
+        zh, en = f"{zh}，另有至多 {maybe} 存疑", f"{en}, at most {maybe} more in doubt"
+    if spending.unpriced:
+        zh, en = (
+            f"{zh}，{spending.unpriced} 张价格未知",
+            f"{en}, {spending.unpriced} of unknown price",
+        )
+    return Text(f"{zh}。", f"{en}.")
+
+
+def folder_of(run: Run) -> Path | None:
+    """The run's folder, where it has one."""
+    return Path(run.out) if run.out else None

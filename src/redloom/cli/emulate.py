@@ -1,0 +1,144 @@
+"""``redloom emulate PROVIDER``: a local stand-in for a service, to try everything without money.
+
+May import: cli.common, errors, lang, clock, emulators.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import pkgutil
+from pathlib import Path
+from typing import Any
+
+import click
+
+from redloom.errors import BadInput
+
+from .common import Common, command, option
+
+
+@command(
+    "emulate",
+    zh="在本机模拟一家服务：协议、限额、坑和账本都照它的样子，不花一分钱。",
+    en="A stand-in for a service on this machine: its protocol, limits, traps and ledger, for free.",
+)
+@click.argument("provider")
+@option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    zh="端口（0：任一空闲的）",
+    en="port (0: any free one)",
+)
+@option(
+    "--latency", metavar="MEDIAN,SIGMA,LOW,HIGH", default=None,
+    zh="出图时间：中位数、对数标准差、下限、上限（秒）", en="service time: median, log sigma, least, most (seconds)",
+)  # fmt: skip
+@option(
+    "--rps",
+    type=click.FloatRange(min=0),
+    default=None,
+    zh="每秒可提交数（0：不限）",
+    en="submits a second (0: no limit)",
+)
+@option(
+    "--concurrency",
+    type=click.IntRange(min=0),
+    default=None,
+    zh="同时处理数（0：不限）",
+    en="tasks at once (0: no limit)",
+)
+@option(
+    "--over", type=click.Choice(["queue", "reject"]), default=None,
+    zh="超出的排队还是拒绝", en="whether what exceeds it queues or is refused",
+)  # fmt: skip
+@option("--faults", default=None, metavar="NAME=RATE,…", zh="要出的故障", en="what is to go wrong")
+@option(
+    "--keys", default=None, metavar="KEY[=ACCOUNT],…", zh="认哪些密钥", en="the keys that it takes"
+)
+@option(
+    "--ledger", type=click.Path(path_type=Path, dir_okay=False), default=None, metavar="FILE",
+    zh="把卖出的每张图记进这个文件", en="write every picture sold into this file",
+)  # fmt: skip
+def emulate(common: Common, provider: str, **options: Any) -> None:
+    """The command."""
+    module = _module(provider)
+    settings = module.Emulated(**_settings(module, options))
+    from redloom.clock import clock_from_environment
+
+    clock = clock_from_environment()
+    key = next(iter(settings.keys)) if getattr(settings, "keys", None) else ""
+    asyncio.run(module.serve(settings, clock, lambda url: _tell(common, provider, url, key)))
+
+
+def names() -> list[str]:
+    """The services that can be emulated."""
+    from redloom import emulators
+
+    found = []
+    for module in pkgutil.iter_modules(emulators.__path__):
+        text = (Path(emulators.__path__[0]) / f"{module.name}.py").read_text("utf-8")
+        if "async def serve(" in text:
+            found.append(module.name)
+    return found
+
+
+def _module(provider: str) -> Any:
+    known = names()
+    if provider not in known:
+        raise BadInput(
+            f"还不能模拟“{provider}”；可选：{'、'.join(known)}。",
+            f"“{provider}” cannot be emulated; there are {', '.join(known)}.",
+        )
+    return importlib.import_module(f"redloom.emulators.{provider}")
+
+
+def _settings(module: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """What was asked for, under the names of ``Emulated``."""
+    given = {key: value for key, value in options.items() if value is not None}
+    readers = {
+        "latency": ("latency", lambda text: module.parse_service_time(text)),
+        "rps": ("submit_per_second", float),
+        "faults": ("faults", lambda text: module.parse_faults(text)),
+        "keys": ("keys", _keys),
+        "ledger": ("ledger_path", Path),
+    }
+    known = module.Emulated.__dataclass_fields__
+    settings = {}
+    for option_name, value in given.items():
+        name, read = readers.get(option_name, (option_name, lambda same: same))
+        if name not in known:
+            raise BadInput(
+                f"这家服务的模拟没有 --{option_name}。", f"This stand-in has no --{option_name}."
+            )
+        settings[name] = read(value)
+    return settings
+
+
+def _keys(text: str) -> dict[str, str]:
+    """``KEY`` or ``KEY=ACCOUNT``, joined by commas; each key its own account if none is named."""
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    return {
+        key.strip(): account.strip() or f"account-{at}"
+        for at, (key, _, account) in enumerate(pairs, 1)
+    }
+
+
+def _tell(common: Common, provider: str, url: str, key: str) -> None:
+    from redloom import providers
+
+    key_name, url_name = f"{provider.upper()}_API_KEY", f"{provider.upper()}_BASE_URL"
+    if provider in providers.names():
+        defaults = providers.load(provider).DEFAULTS
+        key_name = next(iter(defaults.key_variables), "")
+        url_name = next(iter(defaults.url_variables), url_name)
+    lines = {name: value for name, value in ((url_name, url), (key_name, key)) if name and value}
+    common.emit({"event": "listening", "provider": provider, "base_url": url, "environment": lines})
+    common.hint(
+        f"{provider} 的替身在 {url}。在另一个终端里这样用（Ctrl-C 结束）：",
+        f"The stand-in for {provider} is at {url}. Use it from another terminal (Ctrl-C ends it):",
+    )
+    if not common.json:
+        for name, value in lines.items():
+            click.echo(f"export {name}={value}")

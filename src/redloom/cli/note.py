@@ -1,0 +1,363 @@
+"""``redloom note SOURCE``: a story into a publish-ready note.
+
+May import: cli.common, errors, lang, clock, settings, money, note, cli.illustrate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from redloom.errors import BadInput, BadSettings, Usage
+from redloom.lang import Text
+
+from .common import Common, command, option
+
+if TYPE_CHECKING:
+    from redloom.endpoint import Price
+    from redloom.money import Budget
+    from redloom.note.illustrator import Illustrator
+    from redloom.note.make import NoteEvent, NoteResult, NoteSettings
+    from redloom.note.source import Source
+    from redloom.note.writer import Writer
+    from redloom.settings import Settings
+
+OUT = Path("out")
+
+
+@command(
+    "note",
+    zh="把一个故事（.txt、.md，或 - 表示标准输入）做成一篇小红书笔记：标题、正文、标签、封面和内页。",
+    en="A story (.txt, .md, or - for standard input) into a Xiaohongshu note: titles, body, tags, cover, pages.",
+)
+@click.argument("source")
+@option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    zh="放在哪个文件夹（默认 out/故事名）",
+    en="folder (default: out/NAME)",
+)
+@option("--pages", default="auto", metavar="N|auto", zh="文字页数", en="pages of text")
+@option(
+    "--images",
+    type=click.IntRange(0, 9),
+    default=None,
+    zh="让模型画几张图",
+    en="pictures made by a model",
+)
+@option(
+    "--theme",
+    default=None,
+    metavar="NAME",
+    zh="卡片主题（redloom themes 列出）",
+    en="card theme (`redloom themes` lists them)",
+)
+@option("--ar", type=click.Choice(["3:4", "1:1", "4:3"]), default="3:4", zh="宽高比", en="shape")
+@option("--offline", is_flag=True, zh="完全不联网，不花钱", en="no network at all; costs nothing")
+@option(
+    "--endpoint",
+    "endpoints",
+    multiple=True,
+    metavar="NAME",
+    zh="用哪个端点画图（可多次）",
+    en="endpoint for pictures (may be repeated)",
+)
+@option(
+    "--writer",
+    default=None,
+    metavar="NAME",
+    zh="谁来写：auto、local 或 llm",
+    en="who writes: auto, local or llm",
+)
+@option("--title", default=None, metavar="TEXT", zh="自己定标题", en="your own title")
+@option("--style", default="photo", metavar="STYLE", zh="配图的画风", en="how pictures should look")
+@option("--author", default="", metavar="NAME", zh="署名", en="author shown")
+@option(
+    "--budget",
+    default=None,
+    metavar="X",
+    zh="最多花多少，如 5 或 5CNY",
+    en="spend at most, such as 5 or 5CNY",
+)
+@option(
+    "--dry-run",
+    is_flag=True,
+    zh="只说会做什么、要多少钱",
+    en="only say what would be done and what it costs",
+)
+@option(
+    "--overwrite",
+    is_flag=True,
+    zh="换掉文件夹里别的笔记（旧版留在 history）",
+    en="replace another note there (kept in history)",
+)
+@option("--yes", "-y", is_flag=True, zh="不再询问", en="ask nothing")
+def note(common: Common, source: str, endpoints: tuple[str, ...], **asked: Any) -> int:
+    """The command."""
+    settings = common.settings(writer=asked["writer"], theme=asked["theme"])
+    story = _story(source)
+    wanted = _settings(settings, story, asked)
+    writer = writer_of(settings, offline=asked["offline"] or asked["dry_run"])
+    illustrate = None
+    if not asked["offline"] and asked["images"] != 0:
+        purse = Purse(
+            common, settings, parse_budget(asked["budget"]), asked["yes"], asked["dry_run"]
+        )
+        illustrate = illustrator(common, settings, names_of(endpoints), purse)
+    if asked["dry_run"]:
+        first = (names_of(endpoints) or [settings.default_endpoint])[0] if illustrate else ""
+        return asyncio.run(_dry_run(common, settings, story, wanted, writer, first))
+    result = asyncio.run(_make(common, story, wanted, writer, illustrate))
+    return tell(common, result)
+
+
+def illustrator(
+    common: Common, settings: Settings, names: list[str], purse: Purse, *, take: int = 1
+) -> Illustrator | None:
+    """The way to pictures: None, with a word about it, where no endpoint was named nor is ready."""
+    if not names and not _default_is_ready(settings):
+        common.hint(
+            "没有图片服务的密钥，这次只用文字卡片（redloom doctor 说明怎么设置；--offline 就不再提示）。",
+            "There is no key for a picture service, so this note has text cards only "
+            "(`redloom doctor` says how to set one; --offline silences this).",
+        )
+        return None
+    for name in names:
+        settings.endpoint(name)
+    from .illustrate import EngineIllustrator
+
+    limit = None if purse.budget is None else float(purse.budget.limit)
+    watchers = _watchers(common)
+    return EngineIllustrator(settings, names, limit, purse.open, watchers, take)
+
+
+def _watchers(common: Common) -> list[Any]:
+    from redloom.progress import watcher
+
+    return [watcher(json=common.json, quiet=common.quiet)]
+
+
+def _default_is_ready(settings: Settings) -> bool:
+    config = settings.endpoints.get(settings.default_endpoint)
+    if config is None and settings.sources["endpoint"] != Text("默认值", "default"):
+        config = settings.endpoint(settings.default_endpoint)
+    return config is not None and config.ready
+
+
+@dataclass(frozen=True)
+class Purse:
+    """What may be spent, and the question before it is."""
+
+    common: Common
+    settings: Settings
+    budget: Budget | None
+    yes: bool
+    dry_run: bool = False
+
+    def open(self, number: int, price: Price, endpoint: str) -> None:
+        """Say the price; ask where it is high or unknown. Raises Usage to stop."""
+        if price.amount is None:
+            self._unknown(number, endpoint)
+            return
+        total = round(price.amount * number, 4)
+        if total == 0:
+            return
+        sum_ = f"{total:g} {price.currency}"
+        self.common.hint(
+            f"{number} 张图，用 {endpoint}，预计 {sum_}。",
+            f"{number} pictures from {endpoint}: about {sum_}.",
+        )
+        if self.budget is not None and self.budget.currency != price.currency and not self.yes:
+            raise Usage(
+                f"预算是 {self.budget.currency}，而 {endpoint} 收 {price.currency}；换个币种，或加 --yes。没有花钱。",
+                f"The budget is in {self.budget.currency}, {endpoint} charges {price.currency}; "
+                "change it or add --yes. Nothing was spent.",
+            )
+        if total > self.settings.ask_above:
+            question = Text(f"这会花大约 {sum_}，继续吗？", f"This costs about {sum_}. Go on?")
+            self.common.confirm(question, yes=self.yes)
+
+    def _unknown(self, number: int, endpoint: str) -> None:
+        question = Text(
+            f"不知道 {endpoint} 的价格（{number} 张图），继续吗？",
+            f"The price of {endpoint} is not known ({number} pictures). Go on?",
+        )
+        if self.budget is not None:
+            self.common.confirm(question, yes=self.yes)
+        else:
+            self.common.hint(
+                f"{number} 张图，用 {endpoint}，价格未知。",
+                f"{number} pictures from {endpoint}, price unknown.",
+            )
+
+
+def _story(source: str) -> Source:
+    from redloom.note.source import parse_source, read_source
+
+    if source == "-":
+        return parse_source(sys.stdin.buffer.read(), "-")
+    return read_source(Path(source))
+
+
+def _settings(settings: Settings, story: Source, asked: dict[str, Any]) -> NoteSettings:
+    from redloom.note.folder import slug
+    from redloom.note.make import NoteSettings
+
+    name = slug(Path(story.name).stem, 60) if story.name not in ("", "-") else "note"
+    if story.name not in ("", "-") and name == "page":
+        name = "note"
+    told = {"theme": settings.theme} if settings.theme else {}
+    return NoteSettings(
+        out=asked["out"] or OUT / name, pages=_pages(asked["pages"]), images=asked["images"],
+        ratio=asked["ar"], offline=asked["offline"], title=asked["title"], style=asked["style"],
+        author=asked["author"], overwrite=asked["overwrite"], **told,
+    )  # fmt: skip
+
+
+def _pages(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isascii() or not text.isdigit():
+        raise BadInput(
+            f"--pages 应为数字或 auto，不是 {text}。",
+            f"--pages must be a number or auto, not {text}.",
+        )
+    return int(text)
+
+
+def parse_budget(text: str | None) -> Budget | None:
+    """``--budget``: an amount, with or without its currency. Raises BadInput."""
+    from redloom.money import Budget
+
+    return None if text is None else Budget.parse(text)
+
+
+def names_of(endpoints: tuple[str, ...]) -> list[str]:
+    """``--endpoint a,b`` is the same as naming them one by one."""
+    return [name for word in endpoints for name in word.split(",") if name]
+
+
+def writer_of(settings: Settings, *, offline: bool) -> Writer:
+    """Who writes: the one named, else the model where there is a key, else the local one.
+
+    Raises BadSettings where the named one cannot.
+    """
+    name = settings.writer
+    if name not in ("auto", "local", "llm"):
+        raise BadSettings(
+            f"没有叫“{name}”的写手；可选 auto、local、llm。没有花钱。",
+            f"There is no writer “{name}”; choose auto, local or llm. Nothing was spent.",
+        )
+    if not offline and (name == "llm" or (name == "auto" and settings.chat is not None)):
+        return _chat_writer(settings)
+    from redloom.note.writer_local import LocalWriter
+
+    return LocalWriter()
+
+
+def _chat_writer(settings: Settings) -> Writer:
+    from redloom.clock import clock_from_environment
+    from redloom.note.writer_llm import ChatWriter
+    from redloom.settings import check_address
+
+    chat, clock = settings.chat, clock_from_environment()
+    if chat is None:
+        return ChatWriter("")  # says which key is missing
+    check_address(clock, "chat", chat.base_url)
+    return ChatWriter(chat.api_key, model=chat.model, base_url=chat.base_url, clock=clock)
+
+
+async def _make(
+    common: Common,
+    story: Source,
+    wanted: NoteSettings,
+    writer: Writer,
+    illustrate: Illustrator | None,
+) -> NoteResult:
+    from redloom.note.make import make_note
+
+    from .illustrate import label_card
+
+    def tell_stage(event: NoteEvent) -> None:
+        common.emit({"event": "note", "stage": event.stage, "text": str(event.text)})
+        if common.verbose:
+            common.hint(*event.text)
+
+    return await make_note(
+        story, wanted, writer=writer, illustrate=illustrate, label=label_card,
+        on_event=tell_stage, made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )  # fmt: skip
+
+
+def tell(common: Common, result: NoteResult) -> int:
+    """Say what came of it; 1 where a picture was not made."""
+    failed = [one for one in result.pictures if not one.ok]
+    post = result.post
+    common.emit(
+        {
+            "event": "done", "dir": str(result.dir), "title": post.title, "tags": list(post.tags),
+            "images": list(post.images), "unchanged": result.unchanged,
+            "warnings": [str(text) for text in result.warnings], "failed": len(failed),
+        }
+    )  # fmt: skip
+    if result.unchanged:
+        common.say(
+            f"没有变化，笔记还是原样：{result.dir}",
+            f"Nothing changed; the note is as it was: {result.dir}",
+        )
+        return 0
+    for warning in result.warnings:
+        common.warn(Text(f"注意：{warning.zh}", f"Note: {warning.en}"))
+    common.say(
+        f"《{post.title}》，{len(post.images)} 张图，在 {result.dir}（打开 preview.html 看成品）",
+        f"“{post.title}”, {len(post.images)} pictures, in {result.dir} (open preview.html to see it)",
+    )
+    return 1 if failed else 0
+
+
+async def _dry_run(
+    common: Common,
+    settings: Settings,
+    story: Source,
+    wanted: NoteSettings,
+    writer: Writer,
+    endpoint: str,
+) -> int:
+    """What would be done, by the local writer's plan; nothing is written, nothing sent."""
+    from redloom.note.make import AUTO_PAGE_PICTURES
+    from redloom.note.writer import Wish
+
+    plan = (await writer.write(story, Wish(wanted.style, wanted.pages, wanted.author))).plan
+    most = 1 + AUTO_PAGE_PICTURES if wanted.images is None else wanted.images
+    pictures = plan.prompts[:most] if endpoint else ()
+    common.emit(
+        {"event": "plan", "titles": [t.text for t in plan.titles], "pictures": len(pictures)}
+    )
+    for title in plan.titles:
+        common.say(f"标题：{title.text}", f"Title: {title.text}")
+    common.say(
+        f"会写进 {wanted.out}，模型画 {len(pictures)} 张图。这次什么都没有写，没有花钱。",
+        f"It would go to {wanted.out} with {len(pictures)} pictures by a model. Nothing was written or spent.",
+    )
+    for picture in pictures:
+        common.say(f"  图：{picture.prompt}", f"  picture: {picture.prompt}")
+    if pictures:
+        _say_price(common, settings, endpoint, len(pictures), pictures[0].prompt)
+    return 0
+
+
+def _say_price(common: Common, settings: Settings, endpoint: str, number: int, prompt: str) -> None:
+    from redloom import providers
+    from redloom.endpoint import Asked, Tools
+
+    config = settings.endpoint(endpoint)
+    provider = providers.load(config.provider).create(config.endpoint(), Tools(key=config.api_key))
+    price = config.price or provider.price(Asked(prompt=prompt, model=config.model))
+    Purse(common, settings, None, yes=True).open(number, price, config.name)

@@ -1,0 +1,253 @@
+"""The queue: ``runs``, ``show``, ``pause``, ``resume``, ``cancel``, ``retry``.
+
+May import: cli.common, cli.carrying, errors, lang, and at the call journal, records, engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from redloom.errors import BadInput
+from redloom.lang import Text
+
+from .common import Common, command, option
+
+if TYPE_CHECKING:
+    from redloom.records import Records, Run
+
+_STATES = {
+    "open": Text("进行中", "open"), "paused": Text("已暂停", "paused"),
+    "cancelled": Text("已取消", "cancelled"), "done": Text("已结束", "done"),
+}  # fmt: skip
+
+
+@command("runs", zh="列出队列里的批次，新的在前。", en="The queue, newest first.")
+@option("--limit", type=click.IntRange(1), default=20, zh="至多几个", en="how many at most")
+def runs(common: Common, limit: int) -> None:
+    """The command."""
+
+    async def tell(records: Records, _workspace: Path) -> int:
+        found = await records.runs(limit)
+        for run in found:
+            await _tell_run(common, records, run)
+        if not found:
+            common.hint("队列是空的。", "The queue is empty.")
+        return 0
+
+    _with_records(common, tell)
+
+
+@command(
+    "show",
+    zh="看一个批次：每一行，花了多少。RUN 是编号或图片文件夹。",
+    en="One run: its rows and money. RUN is an id or the folder of its pictures.",
+)
+@click.argument("run")
+def show(common: Common, run: str) -> int:
+    """The command; exit status as `batch` would have it."""
+    from .carrying import status_of
+
+    async def tell(records: Records, _workspace: Path) -> int:
+        found = await find(records, run)
+        await _tell_run(common, records, found)
+        await asyncio.to_thread(_rows, common, records, found.id)
+        if found.note:
+            common.hint(f"还在等你处理：{found.note}", f"Waiting for you: {found.note}")
+        return status_of(await records.counts(found.id), False)
+
+    return _with_records(common, tell)
+
+
+@command(
+    "pause",
+    zh="暂停：不再买新的，已付款的做完。",
+    en="Buy nothing more; what is paid for is finished.",
+)
+@click.argument("run")
+def pause(common: Common, run: str) -> None:
+    """The command."""
+
+    async def act(records: Records, _workspace: Path) -> int:
+        found = await find(records, run)
+        if not await records.set_state(found.id, "paused", "open"):
+            raise _not_open(found)
+        common.say(
+            f"已暂停 {found.id}；redloom resume {found.id} 继续。",
+            f"Paused {found.id}; redloom resume {found.id} goes on.",
+        )
+        return 0
+
+    _with_records(common, act)
+
+
+@command(
+    "cancel",
+    zh="取消还没付款的；已付款的照样收下。",
+    en="Give up what is not paid for; what is paid for is still kept.",
+)
+@click.argument("run")
+def cancel(common: Common, run: str) -> None:
+    """The command."""
+
+    async def act(records: Records, _workspace: Path) -> int:
+        from redloom.clock import clock_from_environment
+
+        found = await find(records, run)
+        if not await records.set_state(found.id, "cancelled", "open", "paused"):
+            raise _not_open(found)
+        number = await records.cancel_jobs(found.id, clock_from_environment().now())
+        common.say(
+            f"已取消 {found.id} 的 {number} 张。", f"Cancelled {number} pictures of {found.id}."
+        )
+        return 0
+
+    _with_records(common, act)
+
+
+@command("resume", zh="在这里接着做一个批次。", en="Carry a run on from here.")
+@click.argument("run")
+def resume(common: Common, run: str) -> int:
+    """The command; exit status as `batch` has it."""
+    return _carry_on(common, run, again=False)
+
+
+@command(
+    "retry", zh="只重做没成的行。", en="Take up again only the rows that did not become a picture."
+)
+@click.argument("run")
+def retry(common: Common, run: str) -> int:
+    """The command; exit status as `batch` has it."""
+    return _carry_on(common, run, again=True)
+
+
+def _carry_on(common: Common, name: str, *, again: bool) -> int:
+    settings = common.settings()
+
+    async def go() -> int:
+        from redloom.engine import Engine
+
+        from .carrying import attend
+
+        run = await _looked_up(settings.workspace, name)
+        places = list(run.environment.get("places", {}))
+        async with Engine(places or None, settings=settings, jobs=settings.jobs) as engine:
+            if again:
+                number = await engine.retry(run.id)
+                common.hint(f"重做 {number} 张。", f"Taking up {number} pictures again.")
+            else:
+                await engine.resume(run.id)
+            return await attend(common, engine, run.id)
+
+    return asyncio.run(go())
+
+
+async def _looked_up(workspace: Path, name: str) -> Run:
+    from redloom.journal import Journal
+    from redloom.records import Records
+
+    if not (workspace / "journal.db").is_file():
+        raise _unknown(name)
+    journal = Journal(workspace / "journal.db").open()
+    try:
+        return await find(Records(journal), name)
+    finally:
+        journal.close()
+
+
+async def find(records: Records, name: str) -> Run:
+    """A run by its id, a beginning of it that is the only one, or its folder. Raises BadInput."""
+    from redloom.engine import absolute
+
+    if exact := await records.run(name):
+        return exact
+    if into := await records.runs_into(absolute(name)):
+        return into[0]
+    alike = [run for run in await records.runs() if name and run.id.startswith(name)]
+    if len(alike) == 1:
+        return alike[0]
+    raise _unknown(name)
+
+
+def _unknown(name: str) -> BadInput:
+    return BadInput(
+        f"没有叫“{name}”的批次；用 redloom runs 看有哪些。",
+        f"There is no run “{name}”; redloom runs lists them.",
+    )
+
+
+def _not_open(run: Run) -> BadInput:
+    state = _STATES.get(run.state, Text(run.state, run.state))
+    return BadInput(
+        f"批次 {run.id} {state.zh}，没有动它。",
+        f"Run {run.id} is {state.en}; it was left as it is.",
+    )
+
+
+async def _tell_run(common: Common, records: Records, run: Run) -> None:
+    from redloom.clock import iso
+
+    from .carrying import STATUSES, spent_text
+
+    counts, spending = await records.counts(run.id), await records.spending(run.id)
+    endpoints = sorted(run.environment.get("places", {}))
+    common.emit(
+        {"event": "run", "run": run.id, "state": run.state, "kind": run.kind, "out": run.out, "counts": counts,
+         "spent": dict(spending.billed), "sources": dict(spending.sources), "maybe": dict(spending.maybe),
+         "unpriced": spending.unpriced, "budget": run.budget, "endpoints": endpoints,
+         "created": iso(run.created), "waits_for": run.note}
+    )  # fmt: skip
+    if common.json:
+        return
+    shown = [(STATUSES[name], number) for name, number in counts.items() if name in STATUSES]
+    zh = " ".join(f"{text.zh} {number}" for text, number in shown)
+    en = " ".join(f"{number} {text.en}" for text, number in shown)
+    state, money = _STATES.get(run.state, Text(run.state, run.state)), spent_text(spending)
+    where = f"{'、'.join(endpoints)} → {run.out or '-'}"
+    common.say(
+        f"{run.id}  {state.zh}  {zh}  {money.zh}  {where}",
+        f"{run.id}  {state.en}  {en}  {money.en}  {where}",
+    )
+
+
+def _rows(common: Common, records: Records, run: str) -> None:
+    from redloom.manifest import line_of, rows_of
+
+    from .carrying import STATUSES
+
+    for row in rows_of(records.journal, run):
+        line: dict[str, Any] = line_of(row)
+        common.emit({"event": "row", **line})
+        if not common.json:
+            take = f"_{line['take']}" if line["take"] > 1 else ""
+            price = (
+                "-" if line["price"] is None else f"{line['price']:g} {line['currency']}".strip()
+            )
+            tail = line["file"] or line["error"] or " ".join(line["prompt"].split())[:40]
+            common.say(
+                f"{line['row']:>5}{take}  {STATUSES[line['status']].zh}  {price}  {tail}",
+                f"{line['row']:>5}{take}  {STATUSES[line['status']].en}  {price}  {tail}",
+            )
+
+
+def _with_records(common: Common, act: Callable[[Records, Path], Awaitable[int]]) -> int:
+    """Open the workspace's journal for one command; an empty workspace gets one."""
+    from redloom.journal import Journal
+    from redloom.records import Records
+    from redloom.workspace import Workspace
+
+    workspace = common.settings().workspace
+
+    async def go() -> int:
+        Workspace(workspace).root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        journal = Journal(workspace / "journal.db").open()
+        try:
+            return await act(Records(journal), workspace)
+        finally:
+            journal.close()
+
+    return asyncio.run(go())

@@ -1,0 +1,239 @@
+"""A run as a person watches it: one line on a terminal, plain lines in a pipe, JSON for programs.
+
+Watchers of `events.Stream`: they see records and nothing else, and a slow terminal slows no run.
+
+May import: lang, clock, events.
+"""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TextIO
+
+from .events import (
+    Done,
+    Doubtful,
+    Ended,
+    Event,
+    Held,
+    Money,
+    Note,
+    Retrying,
+    Started,
+    Stopped,
+    Submitted,
+)
+from .lang import Text
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+EVERY_S = 5.0
+"""Real seconds between two plain lines of a pipe."""
+RECENT = 50
+"""Outcomes that the speed is measured over."""
+
+
+def watcher(*, json: bool = False, quiet: bool = False) -> Callable[[Event], None]:
+    """The watcher that fits: JSON Lines on stdout, nothing, a live line, or plain lines."""
+    if json:
+        return JsonLines(sys.stdout)
+    if quiet:
+        return _nothing
+    if sys.stderr.isatty():
+        return LiveLine()
+    return PlainLines(sys.stderr)
+
+
+def _nothing(_event: Event) -> None:
+    return None
+
+
+@dataclass
+class JsonLines:
+    """Every event as one line of JSON."""
+
+    out: TextIO
+
+    def __call__(self, event: Event) -> None:
+        line = jsonlib.dumps(event.record(), ensure_ascii=False, default=str)
+        self.out.write(line + "\n")
+        self.out.flush()
+
+
+@dataclass
+class Tally:
+    """What has happened in the runs watched so far."""
+
+    total: int = 0
+    done: int = 0
+    good: int = 0
+    bad: int = 0
+    doubts: int = 0
+    spent: float = 0.0
+    cap: float | None = None
+    currency: str = ""
+    held_until: float = 0.0
+    held_why: str = ""
+    now: float = 0.0
+    began: float | None = None
+    flying: set[tuple[str, int, int]] = field(default_factory=set)
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+
+    def see(self, event: Event) -> None:
+        """Take one record into account."""
+        self.now = max(self.now, event.at)
+        if isinstance(event, Started):
+            self.total += event.total
+            self.done += event.done
+            self.began = event.at if self.began is None else self.began
+        elif isinstance(event, Submitted):
+            self.flying.add((event.run, event.row, event.take))
+        elif isinstance(event, Done):
+            self._finished(event)
+        elif isinstance(event, Held):
+            self.held_until, self.held_why = event.until, str(event.reason)
+        elif isinstance(event, Money):
+            self.spent, self.cap, self.currency = event.spent, event.cap, event.currency
+        elif isinstance(event, Doubtful):
+            self.doubts += 1
+
+    def _finished(self, event: Done) -> None:
+        self.flying.discard((event.run, event.row, event.take))
+        self.done += 1
+        self.good += event.status in ("ok", "duplicate")
+        self.bad += event.status not in ("ok", "duplicate")
+        if event.price:
+            self.spent += event.price
+            self.currency = event.currency
+        if event.status != "duplicate":
+            self.recent.append(event.at)
+
+    def per_minute(self) -> float | None:
+        """Pictures a nominal minute over the recent ones; None while too few are known."""
+        if len(self.recent) < 2 or self.recent[-1] <= self.recent[0]:
+            return None
+        return (len(self.recent) - 1) * 60 / (self.recent[-1] - self.recent[0])
+
+    def eta_s(self) -> float | None:
+        """Nominal seconds until the end at the present speed; None while unknown."""
+        speed = self.per_minute()
+        return None if not speed else max(0.0, (self.total - self.done) * 60 / speed)
+
+    def line(self) -> str:
+        """One line with everything a person asks first."""
+        parts = [f"{self.done}/{max(self.total, self.done)}"]
+        if self.bad:
+            parts.append(str(Text(f"未成 {self.bad}", f"{self.bad} not made")))
+        if self.flying:
+            parts.append(str(Text(f"在途 {len(self.flying)}", f"{len(self.flying)} in flight")))
+        if self.held_until - self.now > 1:
+            wait = clock_text(self.held_until - self.now)
+            parts.append(str(Text(f"等配额 {wait}", f"waiting for quota {wait}")))
+        speed, eta = self.per_minute(), self.eta_s()
+        if speed:
+            parts.append(str(Text(f"{speed:.1f} 张/分", f"{speed:.1f}/min")))
+        if eta:
+            parts.append(str(Text(f"还要 {clock_text(eta)}", f"{clock_text(eta)} left")))
+        if self.spent:
+            cap = f"/{self.cap:.2f}" if self.cap is not None else ""
+            parts.append(f"{sign(self.currency)}{self.spent:.2f}{cap}")
+        return " · ".join(parts)
+
+
+@dataclass
+class PlainLines:
+    """A line when a row is not made, when something needs a person, and now and then."""
+
+    out: TextIO
+    tally: Tally = field(default_factory=Tally)
+    clock: Callable[[], float] = time.monotonic
+    _said: float = float("-inf")
+    _last: str = ""
+
+    def __call__(self, event: Event) -> None:
+        self.tally.see(event)
+        remark = remark_on(event)
+        if remark:
+            self._say(remark)
+        elif isinstance(event, Ended) or self.clock() - self._said >= EVERY_S:
+            self._said = self.clock()
+            self._say(self.tally.line())
+
+    def _say(self, line: str) -> None:
+        if line != self._last:
+            self._last = line
+            self.out.write(line + "\n")
+            self.out.flush()
+
+
+class LiveLine:
+    """One line with a bar that stays at the foot of the terminal; remarks go above it."""
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+        self._live: Live | None = None
+
+    def __call__(self, event: Event) -> None:
+        self.tally.see(event)
+        live = self._opened()
+        remark = remark_on(event)
+        if remark:
+            live.console.print(remark, highlight=False, markup=False)
+        live.update(self._picture(), refresh=isinstance(event, Ended))
+        if isinstance(event, Ended):
+            live.stop()
+            self._live = None
+
+    def _opened(self) -> Live:
+        if self._live is None:
+            from rich.console import Console
+            from rich.live import Live
+
+            self._live = Live(console=Console(stderr=True), refresh_per_second=8, transient=True)
+            self._live.start()
+        return self._live
+
+    def _picture(self) -> Any:
+        from rich.columns import Columns
+        from rich.progress_bar import ProgressBar
+        from rich.text import Text as Words
+
+        total = max(self.tally.total, 1)
+        bar = ProgressBar(total=total, completed=self.tally.done, width=24)
+        return Columns([bar, Words(self.tally.line())], padding=(0, 2))
+
+
+def remark_on(event: Event) -> str:
+    """What a person has to hear at once, or an empty text."""
+    if isinstance(event, Done) and event.status not in ("ok", "duplicate"):
+        row = f"#{event.row}" + (f"_{event.take}" if event.take > 1 else "")
+        return f"{row} {event.status}: {event.error}" + (f" [{event.code}]" if event.code else "")
+    if isinstance(event, Stopped):
+        return f"{event.endpoint}: {event.reason}"
+    if isinstance(event, Retrying) and event.until - event.at > 20:
+        wait = clock_text(event.until - event.at)
+        return str(Text(f"#{event.row} {wait} 后再试：{event.reason.zh}", f"#{event.row} again in {wait}: {event.reason.en}"))  # fmt: skip
+    if isinstance(event, Note):
+        return str(event.text)
+    return ""
+
+
+def clock_text(seconds: float) -> str:
+    """``42 s``, ``3:05``, ``2:03:00``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, second = divmod(whole, 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minutes}:{second:02d}"
+
+
+def sign(currency: str) -> str:
+    """A currency's sign, or its code with a blank."""
+    return {"CNY": "¥", "USD": "$", "EUR": "€"}.get(currency, f"{currency} " if currency else "")

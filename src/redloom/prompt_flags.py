@@ -1,0 +1,127 @@
+"""Midjourney's and A1111's flags inside a prompt: understood, or set aside and said; never sent.
+
+``a fox --ar 3:4 --no text --v 6`` asks for 3:4 without text; ``--v 6`` means nothing here and is
+listed under ``ignored``. ``--prompt "a fox" --seed 1 --width 768 --height 1024`` is a line of
+A1111's "Prompts from file or textbox".
+
+May import: nothing of the package.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+MIDJOURNEY = {
+    "ar": "size", "aspect": "size", "seed": "seed", "no": "negative", "negative": "negative",
+    "negative_prompt": "negative", "size": "size",
+}  # fmt: skip
+SET_ASIDE = frozenset(
+    ["v", "version", "niji", "style", "stylize", "s", "q", "quality", "chaos", "c", "weird", "w", "iw", "cw",
+     "sw", "sref", "cref", "oref", "ow", "stop", "tile", "turbo", "fast", "relax", "raw", "hd", "repeat", "r", "p", "profile", "exp",
+     "video", "creative", "test", "testp", "upbeta", "uplight", "draft", "stealth", "public", "steps",
+     "cfg_scale", "sampler_name", "sampler", "sampler_index", "restore_faces", "tiling",
+     "seed_resize_from_w", "seed_resize_from_h", "subseed", "subseed_strength", "outpath_samples", "outpath_grids",
+     "prompt_for_display", "do_not_save_samples", "do_not_save_grid", "prompt_styles", "styles", "scheduler"]
+)  # fmt: skip
+_BARE = frozenset(
+    [
+        "tile",
+        "turbo",
+        "fast",
+        "relax",
+        "raw",
+        "hd",
+        "draft",
+        "stealth",
+        "public",
+        "creative",
+        "test",
+        "testp",
+        "video",
+    ]
+)
+"""Flags without a value: the word behind one belongs to the prompt."""
+_A1111 = {
+    "prompt": "prompt", "negative_prompt": "negative", "seed": "seed", "width": "width",
+    "height": "height", "batch_size": "n", "n_iter": "n",
+}  # fmt: skip
+_FLAG = re.compile(
+    r"""(?:^|(?<=\s))(?:--|—|–)(?P<name>[A-Za-z_]+)(?:[\s=]+(?P<value>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|(?!--|—|–)\S+))?"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Flagged:
+    """A prompt without its flags; ``found`` by our own field names, what is ``ignored`` as written."""
+
+    text: str
+    found: Mapping[str, str]
+    ignored: str = ""
+
+
+def take_flags(text: str) -> Flagged:
+    """Read the flags out of one prompt. What is no known flag stays a part of its words."""
+    if "--" not in text and "—" not in text and "–" not in text:
+        return Flagged(text, {})
+    if re.match(r"\s*--prompt[\s=]", text):
+        return _a1111(text)
+    return _midjourney(text)
+
+
+def _midjourney(text: str) -> Flagged:
+    """Each flag with its value goes; ``--no`` takes words up to the next flag; the rest stays."""
+    flags = [m for m in _FLAG.finditer(text) if _known(m["name"])]
+    found: dict[str, str] = {}
+    ignored: list[str] = []
+    words, at = [], 0
+    for number, flag in enumerate(flags):
+        name = flag["name"].lower()
+        field, end = MIDJOURNEY.get(name), flag.end()
+        if field == "negative":
+            end = flags[number + 1].start() if number + 1 < len(flags) else len(text)
+            found[field] = _unquoted(_after_name(text[flag.start() : end].strip()))
+        elif field is not None and flag["value"]:
+            found[field] = _unquoted(flag["value"]).rstrip(",，。;")
+        else:
+            end = flag.start("name") + len(name) if name in _BARE else end
+            ignored.append(text[flag.start() : end].strip())
+        words.append(text[at : flag.start()].strip())
+        at = end
+    words.append(text[at:].strip())
+    return Flagged(" ".join(filter(None, words)).rstrip(" ,，"), found, " ".join(ignored))
+
+
+def _a1111(text: str) -> Flagged:
+    found: dict[str, str] = {}
+    ignored: list[str] = []
+    for flag in _FLAG.finditer(text):
+        field = _A1111.get(flag["name"].lower())
+        value = _unquoted(flag["value"] or "")
+        if field is None or not value:
+            ignored.append(flag[0].strip())
+        elif field == "n" and "n" in found and value.isdigit() and found["n"].isdigit():
+            found["n"] = str(int(found["n"][:6]) * int(value[:6]))
+        else:
+            found[field] = value
+    if "width" in found and "height" in found:
+        found["size"] = f"{found.pop('width')}x{found.pop('height')}"
+    ignored += [f"--{side} {found.pop(side)}" for side in ("width", "height") if side in found]
+    return Flagged(found.pop("prompt", ""), found, " ".join(ignored))
+
+
+def _known(name: str) -> bool:
+    return name.lower() in MIDJOURNEY or name.lower() in SET_ASIDE
+
+
+def _after_name(written: str) -> str:
+    parts = re.split(r"[\s=]+", written, maxsplit=1)
+    return parts[1] if len(parts) > 1 else ""
+
+
+def _unquoted(value: str) -> str:
+    value = value.strip()
+    if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'":
+        return re.sub(r"\\(.)", r"\1", value[1:-1])
+    return value

@@ -1,0 +1,142 @@
+"""Reading DashScope's answers: pictures in both shapes, times, the rows of the task list.
+
+Shapes are those of text-to-image-v2-api-reference and manage-asynchronous-tasks, and of recorded
+answers (times with and without milliseconds, one address given twice, content without ``type``).
+
+May import: endpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any, Literal
+
+from redloom.endpoint import Picture, Seen, Times
+
+_BEIJING = timezone(timedelta(hours=8))
+State = Literal["queued", "running", "made", "failed", "canceled", "unknown"]
+_STATES: dict[str, State] = {
+    "PENDING": "queued",
+    "RUNNING": "running",
+    "SUSPENDED": "queued",
+    "SUCCEEDED": "made",
+    "FAILED": "failed",
+    "CANCELED": "canceled",
+}
+
+
+def request_id(body: Mapping[str, Any]) -> str:
+    """The service's own name for one exchange; not the task's id."""
+    return text_of(body, "request_id")
+
+
+def text_of(entry: Mapping[str, Any], name: str) -> str:
+    """A field's text, empty where it is missing or something else."""
+    value = entry.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def entries_of(output: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """One entry per picture, from either shape, as ``{url, …}`` or ``{code, message}``."""
+    found = _objects(output.get("results"))
+    for choice in _objects(output.get("choices")):
+        found += _from_choice(choice)
+    return found
+
+
+def _objects(value: object) -> list[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _from_choice(choice: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """A choice's pictures; a text beside them is the prompt as the service rewrote it."""
+    message = choice.get("message")
+    items = _objects(message.get("content")) if isinstance(message, dict) else [choice]
+    rewritten = next((text for item in items if (text := text_of(item, "text"))), "")
+    pictures: list[Mapping[str, Any]] = [
+        {"url": item["image"], "actual_prompt": rewritten}
+        for item in items
+        if text_of(item, "image")
+    ]
+    return [*pictures, *(item for item in items if text_of(item, "code"))]
+
+
+def pictures_of(entries: Sequence[Mapping[str, Any]]) -> list[Picture]:
+    """The pictures that came, each address once: a service was seen to repeat one."""
+    found: dict[str, Picture] = {}
+    for item in entries:
+        url = text_of(item, "url")
+        if url and url not in found:
+            found[url] = Picture(url, revised_prompt=text_of(item, "actual_prompt"))
+    return list(found.values())
+
+
+def billed(body: Mapping[str, Any]) -> bool:
+    """Whether the answer counts pictures made, and so charges for them."""
+    usage = body.get("usage")
+    count = usage.get("image_count") if isinstance(usage, dict) else 0
+    return isinstance(count, int) and count > 0
+
+
+def times_of(output: Mapping[str, Any]) -> Times:
+    """A task's own times as Unix seconds."""
+    return Times(
+        _moment(output.get("submit_time")),
+        _moment(output.get("scheduled_time")),
+        _moment(output.get("end_time")),
+    )
+
+
+def _moment(text: object) -> float | None:
+    """Unix seconds of ``2026-11-24 08:00:00.123`` (with or without the fraction), Beijing time."""
+    if not isinstance(text, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=_BEIJING)).timestamp()
+
+
+def stamp(moment: float) -> str:
+    """A moment as the task list's filters want it: Beijing time to the second."""
+    return datetime.fromtimestamp(moment, UTC).astimezone(_BEIJING).strftime("%Y%m%d%H%M%S")
+
+
+def is_row(row: object) -> bool:
+    """Whether a member of the list's ``data`` names a task."""
+    return isinstance(row, dict) and bool(text_of(row, "task_id"))
+
+
+def page_count(body: Mapping[str, Any], total: int, rows: int, number: int) -> int:
+    """How many pages there are: as told, else from the page size that was really used."""
+    told = body.get("total_page")
+    if isinstance(told, int):
+        return told
+    size = body.get("page_size")
+    per_page = size if isinstance(size, int) and size > 0 else max(1, rows)
+    return -(-total // per_page) if rows else number
+
+
+def seen_of(row: Mapping[str, Any], start: float) -> Seen:
+    """A row of the task list; one without a time counts as made at ``start``."""
+    created, started, ended = (_epoch(row.get(name)) for name in _ROW_TIMES)
+    return Seen(
+        id=text_of(row, "task_id"),
+        model=text_of(row, "model_name"),
+        state=_STATES.get(text_of(row, "status"), "unknown"),
+        created=start if created is None else created,
+        started=started,
+        ended=ended,
+    )
+
+
+_ROW_TIMES = ("gmt_create", "start_time", "end_time")
+
+
+def _epoch(value: object) -> float | None:
+    """Unix seconds from the list's epoch milliseconds."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+        return value / 1000.0
+    return None

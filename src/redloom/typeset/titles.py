@@ -1,0 +1,199 @@
+"""A title into lines: broken between phrases, balanced, never at a foolish place.
+
+typst breaks Chinese by character (写周／报), so the lines are chosen here and handed over as they
+are. `choices` gives one arrangement for each number of lines; the press measures them with the real
+face and takes the one that can be set largest.
+May import: characters, words.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+
+from .characters import EMOJI
+from .words import ATOM, CLOSING, LATIN, OPENING, phrases
+
+MAX_LINES = 10
+LONGEST_ATOM_EM = 16.0
+"""A word wider than this is cut: at the smallest size it would not fit the card."""
+
+_TOKEN = re.compile(
+    rf"(?:{EMOJI.pattern})|(?:{ATOM.pattern})(?:{LATIN.pattern})?|{LATIN.pattern}|\s+|.", re.DOTALL
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """One way to set a title. ``cost`` 0 is a pleasure; each 0.1 is worth a tenth of the size."""
+
+    lines: tuple[str, ...]
+    cost: float
+    proposed: bool = False
+    """The writer's own line breaks."""
+
+
+def width_em(text: str) -> float:
+    """How wide the text is, about, in widths of a Chinese character."""
+    return sum(_token_width(found.group()) for found in _TOKEN.finditer(text))
+
+
+def _token_width(token: str) -> float:
+    if EMOJI.fullmatch(token):
+        return 1.2
+    return sum(_character_width(c) for c in token)
+
+
+def _character_width(c: str) -> float:
+    if c.isspace():
+        return 0.28
+    if ord(c) < 0x2E80:
+        return 0.66 if c.isupper() or c in "mwMW@%" else 0.55
+    return 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Atom:
+    """What stays together on a line, and what a break before it costs (in em squared)."""
+
+    text: str
+    width: float
+    break_cost: float
+
+
+def _tokens(text: str) -> list[str]:
+    out: list[str] = []
+    for found in _TOKEN.finditer(text):
+        token = found.group()
+        if _token_width(token) <= LONGEST_ATOM_EM:
+            out.append(token)
+        else:
+            step = int(LONGEST_ATOM_EM / 0.66)
+            out += [token[at : at + step] for at in range(0, len(token), step)]
+    return out
+
+
+def _no_start(token: str) -> bool:
+    return token[0] in CLOSING or token.isspace() or EMOJI.fullmatch(token) is not None
+
+
+def _no_end(token: str) -> bool:
+    return token[-1] in OPENING
+
+
+def _borders(text: str) -> set[int]:
+    """Where budoux sees one phrase end and the next begin."""
+    at, found = 0, set()
+    for phrase in phrases(text):
+        at += len(phrase)
+        found.add(at)
+    return found
+
+
+@cache
+def _atoms(text: str) -> tuple[_Atom, ...]:
+    """The line's atoms; a break may stand before any of them but the first."""
+    borders = _borders(text)
+    out: list[_Atom] = []
+    at = 0
+    depth = 0
+    for before, token in pairwise(["", *_tokens(text)]):
+        if out and (_no_start(token) or (before and _no_end(before))):
+            joined = out[-1].text + token
+            out[-1] = _Atom(joined, width_em(joined.rstrip()), out[-1].break_cost)
+        else:
+            out.append(_Atom(token, width_em(token), _break_cost(before, at in borders, depth)))
+        depth = max(
+            0,
+            depth + sum(c in "「『“（《【" for c in token) - sum(c in "」』”）》】" for c in token),
+        )
+        at += len(token)
+    return tuple(out)
+
+
+def _break_cost(before: str, is_border: bool, depth: int) -> float:
+    """What it costs the reader to find a break here; inside brackets it costs more."""
+    inside = 8.0 if depth else 0.0
+    if before and before[-1] in "，。！？；：、…,!?;:｜|」』”）》】":
+        return inside
+    if before.isspace():
+        return 1.0 + inside
+    return (0.8 if is_border else 9.0) + inside
+
+
+def _partition(atoms: tuple[_Atom, ...], count: int) -> tuple[float, tuple[str, ...]] | None:
+    """The best division into exactly ``count`` lines: least raggedness plus break costs."""
+    total = len(atoms)
+    if count > total:
+        return None
+    target = sum(a.width for a in atoms) / count
+    best: list[list[tuple[float, int]]] = [[(0.0, 0)] + [(float("inf"), 0)] * total]
+    for line in range(1, count + 1):
+        row = [(float("inf"), 0)] * (total + 1)
+        for end in range(line, total + 1):
+            row[end] = min(
+                (
+                    best[line - 1][start][0]
+                    + _line_cost(atoms, start, end, target, last=line == count),
+                    start,
+                )
+                for start in range(line - 1, end)
+            )
+        best.append(row)
+    return best[count][total][0], _read_back(atoms, best, count)
+
+
+def _line_cost(
+    atoms: tuple[_Atom, ...], start: int, end: int, target: float, *, last: bool
+) -> float:
+    width = sum(a.width for a in atoms[start:end])
+    ragged = (width - target) ** 2 * (0.6 if last and width < target else 1.0)
+    lonely = 6.0 if width <= 1.6 and target > 2.0 else 0.0
+    return ragged + lonely + (atoms[start].break_cost if start else 0.0)
+
+
+def _read_back(
+    atoms: tuple[_Atom, ...], best: list[list[tuple[float, int]]], count: int
+) -> tuple[str, ...]:
+    lines: list[str] = []
+    end = len(atoms)
+    for line in range(count, 0, -1):
+        start = best[line][end][1]
+        lines.append("".join(a.text for a in atoms[start:end]).strip())
+        end = start
+    return tuple(reversed(lines))
+
+
+def choices(title: str, most: int = MAX_LINES) -> tuple[Arrangement, ...]:
+    """Arrangements of a title, one for each number of lines that it can have, best kept first.
+
+    Line breaks in ``title`` are the writer's proposal: given first, as ``proposed``. Every other
+    arrangement is made from the title with them taken out. The lines joined are the title, but
+    for the space at breaks.
+    """
+    proposal = tuple(line.strip() for line in title.split("\n") if line.strip())
+    flat = re.sub(r"\s+", " ", _joined(proposal)).strip()
+    found = [Arrangement(proposal, 0.0, proposed=True)] if len(proposal) > 1 else []
+    if not flat:
+        return (Arrangement(("",), 0.0),)
+    atoms = _atoms(flat)
+    divisions = ((count, _partition(atoms, count)) for count in range(1, most + 1))
+    found += [Arrangement(d[1], _relative(d[0], atoms, n)) for n, d in divisions if d]
+    return tuple(found)
+
+
+def _joined(lines: tuple[str, ...]) -> str:
+    """Lines as one: with a space only between two Latin words."""
+    out = ""
+    for line in lines:
+        gap = " " if out and out[-1].isascii() and line[0].isascii() else ""
+        out += gap + line
+    return out
+
+
+def _relative(cost: float, atoms: tuple[_Atom, ...], count: int) -> float:
+    """The cost as a share of size, so that titles of all lengths are judged alike."""
+    target = max(2.0, sum(a.width for a in atoms) / count)
+    return min(0.6, cost / count / target**2 + 0.006 * cost + 0.012 * (count - 1))
