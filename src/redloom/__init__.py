@@ -64,6 +64,47 @@ The surfaces
     cli           the commands
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from .version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from .compat import AsyncImageService, ImageGenerationResult, ImageGenerator
+    from .config_manager import ConfigManager
+    from .engine import Engine, Result, RunOptions, generate
+    from .prompt import Prompt
+
+_HOMES = {
+    "Engine": "engine",
+    "Result": "engine",
+    "RunOptions": "engine",
+    "generate": "engine",
+    "Prompt": "prompt",
+    "AsyncImageService": "compat",
+    "ImageGenerationResult": "compat",
+    "ImageGenerator": "compat",
+    "ConfigManager": "config_manager",
+}
+"""Where the public names live; each is imported when it is first asked for."""
+
+__all__ = [
+    "AsyncImageService",
+    "ConfigManager",
+    "Engine",
+    "ImageGenerationResult",
+    "ImageGenerator",
+    "Prompt",
+    "Result",
+    "RunOptions",
+    "__version__",
+    "generate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)

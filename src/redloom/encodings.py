@@ -94,7 +94,9 @@ def _reads(path: Path, name: str) -> bool:
     decoder = codecs.getincrementaldecoder(name)("strict")
     try:
         for block in blocks(path):
-            decoder.decode(block)
+            # A zero character is in no text: such bytes are a picture or an archive.
+            if "\0" in decoder.decode(block) and name.startswith("utf-16-"):
+                return False
         decoder.decode(b"", True)
     except UnicodeError:
         return False

@@ -450,7 +450,7 @@ class Engine:
             return True
         if record.state in ("paused", "cancelled"):
             return await self.records.live_of_run(run) == 0
-        return record.complete and await self.records.count_waiting(run) == 0
+        return record.complete and not await self.records.any_waiting(run)
 
     def result_of(self, row: Row) -> Result:
         """A result from a row of the journal's ``outcomes_since``."""

@@ -60,9 +60,9 @@ class Finisher:
             fetched = await self._fetch(job, live, task, made, ticket)
         except PictureError as error:
             return await self._not_fetched(job, task, made, error)
-        image = await offload(self.store.put, fetched)
         row = await self.records.task(task)
         assert row is not None
+        image = await offload(self.store.put, fetched)
         about = about_of(job, live, row, made, self.clock.now())
         ending = await self._deliver(run, job, image, about, fetched.flags, task)
         record = self._image_record(job, image, task, about)

@@ -173,6 +173,9 @@ FROM jobs LEFT JOIN images ON images.key = jobs.key
 WHERE jobs.run = :run AND jobs.status = 'pending' AND jobs.id > :after
 ORDER BY jobs.id LIMIT :limit;
 
+-- name: any_waiting
+SELECT EXISTS (SELECT 1 FROM jobs WHERE run = :run AND status = 'pending');
+
 -- name: count_waiting
 SELECT count(*) FROM jobs WHERE run = :run AND status = 'pending';
 

@@ -43,6 +43,7 @@ from .retry import (
     StopEndpoint,
     after_failure,
     after_submit,
+    pause,
 )
 from .route import Live
 from .task import (
@@ -328,8 +329,18 @@ class Maker:
             await self.being_made(lost.carried, lost.job)
             return
         lost.carried.purse.release(lost.price)
-        self.floor.free_key(lost.job)
-        lost.carried.put_back(lost.job)
+        tally = lost.carried.tally(lost.job)
+        tally.noes += 1
+        if tally.noes >= self.policy.submit_tries:
+            text = Text(
+                "请求多次发出都没有到达服务；没有花钱。请检查网络或代理，再运行同一条命令。",
+                "The request left many times and never arrived; nothing was spent. Check the network or the proxy and run the same command again.",
+            )
+            await self.end_job(lost.carried, lost.job, "failed", "never-arrived", text)
+            return
+        self.floor.later(
+            lost.carried, lost.job, self.clock.now() + pause(tally.noes, self.policy, self.rng)
+        )
         self.floor.wake()
 
     async def unsettled(self, lost: Lost) -> None:

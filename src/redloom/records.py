@@ -224,7 +224,7 @@ class Records:
 
     async def run(self, run: str) -> Run | None:
         """One run, or None."""
-        row = await self.journal.read(lambda db: db.one("run", id=run))
+        row = self.journal.glance(lambda db: db.one("run", id=run))
         return None if row is None else Run.of(row)
 
     async def runs(self, limit: int = 1000) -> list[Run]:
@@ -239,7 +239,7 @@ class Records:
 
     async def open_runs(self) -> list[Run]:
         """Runs that want work, by priority, then age."""
-        rows = await self.journal.read(lambda db: db.all("open_runs"))
+        rows = self.journal.glance(lambda db: db.all("open_runs"))
         return [Run.of(row) for row in rows]
 
     async def set_state(self, run: str, state: str, *from_states: str) -> bool:
@@ -269,7 +269,7 @@ class Records:
 
     async def live_of_run(self, run: str) -> int:
         """Tasks of a run that the service may be working on."""
-        return int(await self.journal.read(lambda db: db.value("live_of_run", run=run)))
+        return int(self.journal.glance(lambda db: db.value("live_of_run", run=run)))
 
     async def set_priority(self, run: str, priority: int) -> None:
         """Higher goes first."""
@@ -300,6 +300,10 @@ class Records:
             lambda db: db.all("waiting_jobs", run=run, after=after, limit=limit)
         )
         return [Job.of(row) for row in rows]
+
+    async def any_waiting(self, run: str) -> bool:
+        """Whether a run has pending jobs."""
+        return bool(self.journal.glance(lambda db: db.value("any_waiting", run=run)))
 
     async def count_waiting(self, run: str) -> int:
         """Pending jobs of a run."""
@@ -345,7 +349,7 @@ class Records:
 
     async def twin(self, run: str, key: str) -> tuple[int, str] | None:
         """Row and file of the job of this run that already has the picture of ``key``."""
-        row = await self.journal.read(lambda db: db.one("twin", run=run, key=key))
+        row = self.journal.glance(lambda db: db.one("twin", run=run, key=key))
         return None if row is None else (row["row"], row["file"])
 
     async def rows(self, run: str, after: tuple[int, int], limit: int) -> list[Row]:
@@ -430,11 +434,11 @@ class Records:
 
     async def task(self, task: int) -> Row | None:
         """One task, or None."""
-        return await self.journal.read(lambda db: db.one("task", id=task))
+        return self.journal.glance(lambda db: db.one("task", id=task))
 
     async def live_task_of(self, key: str) -> Row | None:
         """The live task of a key, joined with its job, or None."""
-        return await self.journal.read(lambda db: db.one("live_task_of", key=key))
+        return self.journal.glance(lambda db: db.one("live_task_of", key=key))
 
     async def known_tickets(self, ids: Sequence[str]) -> dict[str, tuple[float, float]]:
         """Which of these task ids the journal knows, with the times of intent and ticket.
@@ -466,7 +470,7 @@ class Records:
 
     async def image(self, key: str) -> Row | None:
         """The stored picture of a key, or None."""
-        return await self.journal.read(lambda db: db.one("image", key=key))
+        return self.journal.glance(lambda db: db.one("image", key=key))
 
     async def forget_image(self, key: str) -> None:
         """The store has lost this picture."""

@@ -222,6 +222,7 @@ class _Reading:
         self.sources: dict[str, Text] = {}
         self.files: list[Path] = []
         self._legacy_key = ""
+        self._keys: dict[str, str] = {}
 
     def lay(self, path: Path, *, optional: bool) -> None:
         """Put a file over what there is: TOML, or RedBookContentGen's JSON."""
@@ -262,10 +263,17 @@ class _Reading:
                 self._put(checked({name: value}, variable), self.origin(variable))
 
     def lay_overrides(self, overrides: Mapping[str, Any]) -> None:
-        """Put the command line's values over everything."""
+        """Put the caller's values over everything; ``endpoints.NAME.api_key`` may be a key."""
         data: Data = {}
         for key, value in overrides.items():
-            assign(data, key, value)
+            head, _, last = key.rpartition(".")
+            if last == "api_key" and head.startswith("endpoints."):
+                name = head.removeprefix("endpoints.")
+                self._keys[name] = str(value).strip()
+                self.sources[key] = COMMAND_LINE
+                data.setdefault("endpoints", {}).setdefault(name, {})
+            else:
+                assign(data, key, value)
         self._put(checked(data, str(COMMAND_LINE)), COMMAND_LINE)
 
     def origin(self, variable: str) -> Text:
@@ -367,6 +375,8 @@ class _Reading:
     ) -> tuple[str, str]:
         """The key and the variable that holds it, or should."""
         named = table.get("api_key_env")
+        if key := self._keys.get(name):
+            return key, named or next(iter(defaults.key_variables), "")
         for variable in (named,) if named else defaults.key_variables:
             if value := self.environ.get(variable, "").strip():
                 self.sources[f"endpoints.{name}.api_key"] = self.origin(variable)

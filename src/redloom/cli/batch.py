@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from redloom.errors import BadInput, WouldOverwrite
+from redloom.errors import WouldOverwrite
 from redloom.lang import Text
 
 from .common import Common, command, option
 
 if TYPE_CHECKING:
+    from redloom.engine import Engine
     from redloom.money import Budget, Estimate
     from redloom.settings import Settings
 
@@ -192,33 +193,40 @@ async def _carry(
     from .carrying import attend
 
     lane = None if plan.given["lane"] == "auto" else plan.given["lane"]
-    async with Engine(
-        names, settings=settings, jobs=plan.given["jobs"] or settings.jobs, lane=lane
-    ) as engine:
-        occupant = await engine.records.runs_into(absolute(plan.out))
-        other = next((run for run in occupant if run.digest != plan.digest), None)
-        mine = any(run.digest == plan.digest for run in occupant)
-        extend = None
-        if other is not None and not mine:
-            if plan.given["extend"]:
-                extend = occupant[0].id
-            elif plan.given["overwrite"]:
-                for run in occupant:
-                    await engine.records.leave_out(run.id)
-            else:
-                raise _taken(plan)
-        if mine and occupant[0].total < plan.wanted and plan.digest == occupant[0].digest:
-            # Begun with --limit: its input is read again, rows that are there stay as they are.
-            await engine.records.extend_run(occupant[0].id, plan.digest)
+    jobs = plan.given["jobs"] or settings.jobs
+    async with Engine(names, settings=settings, jobs=jobs, lane=lane) as engine:
+        extend = await _room(engine, plan, absolute(plan.out))
         run = await engine.add(
-            plan.prompts(), out=plan.out, options=plan.options(settings), kind="batch", digest=plan.digest,
-            budget=None if budget is None else float(budget.limit),
+            plan.prompts(), out=plan.out, options=plan.options(settings), kind="batch",
+            digest=plan.digest, budget=None if budget is None else float(budget.limit),
             currency="" if budget is None else budget.currency, extend=extend, wait=extend is not None,
         )  # fmt: skip
         return await attend(common, engine, run)
 
 
-def _taken(plan: Plan) -> BadInput | WouldOverwrite:
+async def _room(engine: Engine, plan: Plan, folder: str) -> str | None:
+    """Make sure that the folder is this run's; the run to extend, if one is.
+
+    Raises WouldOverwrite where another run lies there.
+    """
+    there = await engine.records.runs_into(folder)
+    mine = next((run for run in there if run.digest == plan.digest), None)
+    if mine is not None:
+        if mine.complete and sum((await engine.records.counts(mine.id)).values()) < plan.wanted:
+            # Begun with --limit: the input is read again; rows that are there stay as they are.
+            await engine.records.extend_run(mine.id, plan.digest)
+        return None
+    if there and plan.given["overwrite"]:
+        for run in there:
+            await engine.records.leave_out(run.id)
+    elif there and plan.given["extend"]:
+        return there[0].id
+    elif there:
+        raise _taken(plan)
+    return None
+
+
+def _taken(plan: Plan) -> WouldOverwrite:
     return WouldOverwrite(
         f"{plan.out} 里是另一批（输入或选项不同）。换一个 --out；或 --extend 把新的加进去，或 --overwrite 取而代之。没有花钱。",
         f"{plan.out} holds another run (other input or options). Name another --out, or --extend to add to it, or --overwrite to replace it. Nothing was spent.",

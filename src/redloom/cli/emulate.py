@@ -6,8 +6,10 @@ May import: cli.common, errors, lang, clock, emulators.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import pkgutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +71,8 @@ def emulate(common: Common, provider: str, **options: Any) -> None:
 
     clock = clock_from_environment()
     key = next(iter(settings.keys)) if getattr(settings, "keys", None) else ""
-    asyncio.run(module.serve(settings, clock, lambda url: _tell(common, provider, url, key)))
+    with contextlib.suppress(KeyboardInterrupt):  # the ordinary way to end it
+        asyncio.run(module.serve(settings, clock, lambda url: _tell(common, provider, url, key)))
 
 
 def names() -> list[str]:
@@ -97,7 +100,7 @@ def _module(provider: str) -> Any:
 def _settings(module: Any, options: dict[str, Any]) -> dict[str, Any]:
     """What was asked for, under the names of ``Emulated``."""
     given = {key: value for key, value in options.items() if value is not None}
-    readers = {
+    readers: dict[str, tuple[str, Callable[[Any], Any]]] = {
         "latency": ("latency", lambda text: module.parse_service_time(text)),
         "rps": ("submit_per_second", float),
         "faults": ("faults", lambda text: module.parse_faults(text)),
@@ -107,13 +110,17 @@ def _settings(module: Any, options: dict[str, Any]) -> dict[str, Any]:
     known = module.Emulated.__dataclass_fields__
     settings = {}
     for option_name, value in given.items():
-        name, read = readers.get(option_name, (option_name, lambda same: same))
+        name, read = readers.get(option_name, (option_name, _as_it_is))
         if name not in known:
             raise BadInput(
                 f"这家服务的模拟没有 --{option_name}。", f"This stand-in has no --{option_name}."
             )
         settings[name] = read(value)
     return settings
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 def _keys(text: str) -> dict[str, str]:

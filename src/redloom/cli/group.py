@@ -122,10 +122,9 @@ def _wrong_usage(error: click.ClickException) -> int:
     from .words import sentence
 
     ctx = error.ctx if isinstance(error, click.UsageError) else None
+    path = "redloom" if ctx is None else ctx.command_path
     click.echo(str(sentence(error)), err=True)
-    if ctx is not None:
-        path = ctx.command_path
-        click.echo(str(Text(f"看用法：{path} --help", f"See: {path} --help")), err=True)
+    click.echo(str(Text(f"看用法：{path} --help", f"See: {path} --help")), err=True)
     return WRONG_USAGE
 
 

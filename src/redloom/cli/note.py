@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from redloom.errors import BadInput, BadSettings, Usage
+from redloom.errors import BadInput, BadSettings, ServiceError, Usage
 from redloom.lang import Text
 
 from .common import Common, command, option
@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from redloom.note.illustrator import Illustrator
     from redloom.note.make import NoteEvent, NoteResult, NoteSettings
     from redloom.note.source import Source
-    from redloom.note.writer import Writer
+    from redloom.note.writer import Wish, Writer, Written
     from redloom.settings import Settings
 
 OUT = Path("out")
+OUT_OF_BUDGET = 3
 
 
 @command(
@@ -255,11 +256,43 @@ def writer_of(settings: Settings, *, offline: bool) -> Writer:
             f"没有叫“{name}”的写手；可选 auto、local、llm。没有花钱。",
             f"There is no writer “{name}”; choose auto, local or llm. Nothing was spent.",
         )
-    if not offline and (name == "llm" or (name == "auto" and settings.chat is not None)):
-        return _chat_writer(settings)
-    from redloom.note.writer_local import LocalWriter
+    if offline or name == "local" or (name == "auto" and settings.chat is None):
+        from redloom.note.writer_local import LocalWriter
 
-    return LocalWriter()
+        return LocalWriter()
+    chat = _chat_writer(settings)
+    return chat if name == "llm" else OrLocal(chat)
+
+
+@dataclass(frozen=True)
+class OrLocal:
+    """The model's words; where its service fails, the story's own, and a word about it.
+
+    Only for ``--writer auto``: a person who names ``llm`` hears of the failure instead.
+    """
+
+    chat: Writer
+    name: str = "auto"
+
+    @property
+    def identity(self) -> str:
+        """Changes with the model's."""
+        return f"auto/{self.chat.identity}"
+
+    async def write(self, source: Source, wish: Wish) -> Written:
+        """The plan by either."""
+        from redloom.note.writer_local import LocalWriter
+
+        try:
+            return await self.chat.write(source, wish)
+        except ServiceError as error:
+            why = error.text
+        written = await LocalWriter().write(source, wish)
+        warning = Text(
+            f"文字服务没有写成，文字取自原文（{why.zh}）",
+            f"The text service could not write it, so the words are the story's own ({why.en})",
+        )
+        return replace(written, warnings=(*written.warnings, warning))
 
 
 def _chat_writer(settings: Settings) -> Writer:
@@ -297,7 +330,7 @@ async def _make(
 
 
 def tell(common: Common, result: NoteResult) -> int:
-    """Say what came of it; 1 where a picture was not made."""
+    """Say what came of it; 1 where a picture was not made, 3 where the budget forbade it."""
     failed = [one for one in result.pictures if not one.ok]
     post = result.post
     common.emit(
@@ -319,6 +352,8 @@ def tell(common: Common, result: NoteResult) -> int:
         f"《{post.title}》，{len(post.images)} 张图，在 {result.dir}（打开 preview.html 看成品）",
         f"“{post.title}”, {len(post.images)} pictures, in {result.dir} (open preview.html to see it)",
     )
+    if any(one.record.get("status") == "unpaid" for one in failed):
+        return OUT_OF_BUDGET
     return 1 if failed else 0
 
 

@@ -5,11 +5,11 @@ May import: clock.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import struct
 import zlib
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -59,10 +59,11 @@ class LocalServer:
             await runner.cleanup()
 
 
-def _roomy(*parts: Any) -> web.BaseRequest:
+def _roomy(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
     """A request that may hold a reference picture or two."""
+    loop = asyncio.get_running_loop()
     return web.BaseRequest(
-        *parts, loop=asyncio.get_running_loop(), client_max_size=64 * 1024 * 1024
+        message, payload, protocol, writer, task, loop, client_max_size=64 * 1024 * 1024
     )
 
 

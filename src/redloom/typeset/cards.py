@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -72,7 +72,7 @@ def typeset(
     warning says how many. Raises BadInput for an unknown theme or ratio, a theme that does not
     work, and a picture that cannot be read.
     """
-    job = _Job(find(theme), _checked(ratio))
+    job = Composition(find(theme), _checked(ratio))
     parts = sections(deck, job.words)
     data = job.deck(deck.cover, parts, deck.closing)
     drawn = job.draw(data)
@@ -89,7 +89,7 @@ def card_image(
 
     Raises BadInput as `typeset` does.
     """
-    job = _Job(find(theme), _checked(ratio))
+    job = Composition(find(theme), _checked(ratio))
     if isinstance(content, Cover):
         return job.draw(job.deck(content, [], None))
     if isinstance(content, Closing):
@@ -104,7 +104,7 @@ def proof(
 
     For looking at what was really drawn, in which face, and for printing. Raises as `typeset` does.
     """
-    job = _Job(find(theme), _checked(ratio))
+    job = Composition(find(theme), _checked(ratio))
     data = job.deck(deck.cover, sections(deck, job.words), deck.closing)
     sheet = job.draw(data)
     return Galley(job.theme, data).draw("pdf")[0], sheet
@@ -119,13 +119,15 @@ def _checked(ratio: Ratio) -> Ratio:
     )
 
 
-class _Job:
-    """One deck on its way through the press."""
+class Composition:
+    """One deck on its way through the press: its words, its data, its pictures."""
 
     def __init__(self, theme: Theme, ratio: Ratio) -> None:
         self.theme = theme
         self.ratio = ratio
         self.words = Words()
+        self.title_pieces: list[int] = []
+        """The cover's title and the closing sentence: a theme may take them to bits."""
         self.missing: dict[str, None] = {}
 
     def deck(
@@ -162,7 +164,7 @@ class _Job:
 
     def _title(self, title: str) -> dict[str, Any]:
         title = clean(title).strip()
-        self.words.note(title)
+        self.title_pieces.append(self.words.note(title))
         striking = _striking(title)
         options = [
             {
@@ -203,7 +205,7 @@ class _Job:
         """Lay out, even out, draw, and say what the user should know."""
         layout = settle(data["sections"], lambda: Galley(self.theme, data).layout())
         pictures = Galley(self.theme, data).draw()
-        texts = shown(layout, self.words)
+        texts = shown(self._with_titles(layout, data), self.words)
         cards = tuple(
             Card(
                 png,
@@ -215,6 +217,11 @@ class _Job:
             for page, png in enumerate(pictures, 1)
         )
         return Sheet(cards, tuple(self._warnings(layout)))
+
+    def _with_titles(self, layout: Layout, data: dict[str, Any]) -> Layout:
+        pages = [page for page, on in ((1, data["cover"]), (layout.pages, data["closing"])) if on]
+        titles = zip(self.title_pieces, pages, strict=True)
+        return replace(layout, pieces=(*titles, *layout.pieces))
 
     def _warnings(self, layout: Layout) -> Iterable[Text]:
         missing = missing_characters("".join(self.words.pieces))

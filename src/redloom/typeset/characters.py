@@ -76,10 +76,15 @@ def clean(text: str) -> str:
 
 
 def _clean_piece(piece: str, is_emoji: bool) -> str:
-    if is_emoji:
-        return piece
-    kept = (c if c == "\n" or not _is_silent(c) else "" for c in piece)
-    return "".join(" " if unicodedata.category(c) == "Zs" and c != "\u3000" else c for c in kept)
+    return piece if is_emoji else "".join(_clean_character(c) for c in piece)
+
+
+def _clean_character(c: str) -> str:
+    if c == "\n":
+        return c
+    if unicodedata.category(c) == "Zs":
+        return c if c == "\u3000" else " "
+    return "" if _is_silent(c) else c
 
 
 def pieces(text: str) -> list[tuple[str, bool]]:

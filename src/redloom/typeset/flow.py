@@ -49,9 +49,13 @@ class Text:
     """The words of a deck as they are handed out, piece by piece, so that cards can name theirs."""
 
     pieces: list[str] = field(default_factory=list)
+    firsts: set[int] = field(default_factory=set)
+    """The pieces that begin a line of their own."""
 
-    def note(self, text: str) -> int:
+    def note(self, text: str, *, first: bool = False) -> int:
         """Remember a piece; its number goes with it to the press."""
+        if first:
+            self.firsts.add(len(self.pieces))
         self.pieces.append(text)
         return len(self.pieces) - 1
 
@@ -80,7 +84,7 @@ def runs(inline: Inline, words: Text | None, shape: Shaper = body_shape) -> Runs
     out: Runs = []
     for span in inline:
         for sentence in _sentences(clean(span.text)) if words is not None else [clean(span.text)]:
-            out += _sentence_runs(span, sentence, words, shape)
+            out += _sentence_runs(span, sentence, words, shape, first=not out)
     if shape is body_shape and sum(len(run["t"]) for run in out) >= 10:
         out[-1]["t"] = glue_end(out[-1]["t"])
     return out
@@ -90,7 +94,9 @@ def _sentences(text: str) -> list[str]:
     return [found.group() for found in _SENTENCE.finditer(text)]
 
 
-def _sentence_runs(span: Span, sentence: str, words: Text | None, shape: Shaper) -> Runs:
+def _sentence_runs(
+    span: Span, sentence: str, words: Text | None, shape: Shaper, *, first: bool
+) -> Runs:
     style = {
         letter: True
         for letter, on in (("b", span.bold), ("i", span.italic), ("c", span.code), ("m", span.mark))
@@ -103,7 +109,7 @@ def _sentence_runs(span: Span, sentence: str, words: Text | None, shape: Shaper)
             shown = seam_long_words(piece, LONGEST_CELL_WORD)
         out.append({"t": shown, **style, **({"e": True} if is_emoji else {})})
     if out and words is not None:
-        out[0]["k"] = words.note(sentence)
+        out[0]["k"] = words.note(sentence, first=first)
     return out
 
 
@@ -185,6 +191,23 @@ def _code_line(line: str, words: Text) -> dict[str, Any]:
     }
 
 
+def _is_empty(block: Block) -> bool:
+    """Whether a block has nothing to draw, so that it takes no room."""
+    match block:
+        case Heading() | Paragraph():
+            return not any(span.text.strip() for span in block.text)
+        case ListBlock():
+            return not block.items
+        case Quote():
+            return all(_is_empty(inner) for inner in block.blocks)
+        case Table():
+            return not any(block.header) and not any(any(row) for row in block.rows)
+        case Code():
+            return not block.text.strip()
+        case _:
+            return False
+
+
 def sections(deck: Deck, words: Text) -> list[dict[str, Any]]:
     """The deck's blocks as sections: runs of text, and pictures by themselves."""
     out: list[dict[str, Any]] = []
@@ -194,6 +217,9 @@ def sections(deck: Deck, words: Text) -> list[dict[str, Any]]:
         if isinstance(block, Figure):
             out.append({"kind": "picture", "figure": block})
             fresh = True
+            continue
+        if _is_empty(block):
+            fresh = fresh or index in cuts
             continue
         if fresh or index in cuts:
             out.append({"kind": "text", "blocks": [], "scale": 1.0, "inset": 0.0, "centre": False})
@@ -291,7 +317,8 @@ def _changes(found: Stand, depth: float) -> Iterable[dict[str, float]]:
 
 def shown(layout: Layout, words: Text) -> dict[int, str]:
     """Page -> the words on it, by the sentence: one that runs on belongs where it begins."""
-    found: dict[int, list[str]] = {}
+    found: dict[int, str] = {}
     for piece, page in layout.pieces:
-        found.setdefault(page, []).append(words.pieces[piece])
-    return {page: "".join(texts) for page, texts in found.items()}
+        gap = "\n" if piece in words.firsts and page in found else ""
+        found[page] = found.get(page, "") + gap + words.pieces[piece]
+    return found

@@ -18,8 +18,12 @@ from redloom.errors import BadInput
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-CONTRAST = 5.0
-"""Wanted between words and the pixels behind them (WCAG 2.2 asks 4.5; JPEG and rounding take some)."""
+CONTRAST = 6.8
+"""Wanted between pure white (black) words and the pixels behind them.
+
+WCAG 2.2 asks 4.5; the rest is for tinted inks, down to a relative luminance of 0.7, and for what
+JPEG and rounding take.
+"""
 
 Box = tuple[int, int, int, int]
 """x, y, width, height in pixels of the card."""

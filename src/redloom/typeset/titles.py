@@ -80,7 +80,7 @@ def _no_start(token: str) -> bool:
 
 
 def _no_end(token: str) -> bool:
-    return token[-1] in OPENING
+    return token[-1:] in OPENING and token != ""
 
 
 def _borders(text: str) -> set[int]:
@@ -100,7 +100,7 @@ def _atoms(text: str) -> tuple[_Atom, ...]:
     at = 0
     depth = 0
     for before, token in pairwise(["", *_tokens(text)]):
-        if out and (_no_start(token) or (before and _no_end(before))):
+        if out and (_no_start(token) or _no_end(out[-1].text.rstrip())):
             joined = out[-1].text + token
             out[-1] = _Atom(joined, width_em(joined.rstrip()), out[-1].break_cost)
         else:
