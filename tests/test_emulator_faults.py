@@ -98,3 +98,13 @@ def test_table_has_a_row_for_each() -> None:
         assert len(table.splitlines()) == len(KNOWN) + 2
     assert "| `poll_error=P` | `@N:poll=error` | error |" in names_table(KNOWN, "en")
     assert "| `outage=START-END` |  | outage |" in names_table(KNOWN, "en")
+
+
+def test_documentation_names_every_fault() -> None:
+    """The table in docs/emulators.md is the one made from the code."""
+    from pathlib import Path
+
+    from redloom.emulators.dashscope import FAULTS
+
+    page = Path(__file__).parent.parent / "docs" / "emulators.md"
+    assert names_table(FAULTS, "en") in page.read_text(encoding="utf-8")

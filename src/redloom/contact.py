@@ -73,7 +73,7 @@ def make_thumb(picture: Path, thumb: Path) -> None:
         if thumb.is_file() and thumb.stat().st_mtime >= picture.stat().st_mtime:
             return
         thumb.parent.mkdir(parents=True, exist_ok=True)
-        part = thumb.with_suffix(".part")
+        part = thumb.with_name(f".{thumb.stem[:60]}.part")
         with Image.open(picture) as opened:
             opened.draft("RGB", (THUMB, THUMB))
             opened.thumbnail((THUMB, THUMB), Image.Resampling.BILINEAR, reducing_gap=2.0)

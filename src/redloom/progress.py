@@ -116,7 +116,7 @@ class Tally:
 
     def per_minute(self) -> float | None:
         """Pictures a nominal minute over the recent ones; None while too few are known."""
-        if len(self.recent) < 2 or self.recent[-1] <= self.recent[0]:
+        if len(self.recent) < 3 or self.recent[-1] - self.recent[0] < 1.0:
             return None
         return (len(self.recent) - 1) * 60 / (self.recent[-1] - self.recent[0])
 

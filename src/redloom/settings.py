@@ -129,6 +129,8 @@ class Settings:
     """Settings files that were read, weakest first."""
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The environment with `.env` under it."""
+    keyless: bool = False
+    """Only prices and limits are wanted: an endpoint without its key will do."""
 
     def endpoint(self, name: str) -> EndpointConfig:
         """The endpoint of that name, or `PROVIDER:MODEL` of a known one.
@@ -143,7 +145,7 @@ class Settings:
                 f"没有名为“{name}”的端点；现有：{'、'.join(known)}。没有花钱。",
                 f"There is no endpoint “{name}”; known are {', '.join(known)}. Nothing was spent.",
             )
-        if not config.ready:
+        if not config.ready and not self.keyless:
             raise _no_key(config)
         return config
 

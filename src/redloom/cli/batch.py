@@ -6,6 +6,7 @@ May import: cli.common, cli.carrying, errors, lang, and at the call engine, prom
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,7 +159,8 @@ def batch(common: Common, prompts: str, **given: Any) -> int:
     try:
         budget = None if given["budget"] is None else Budget.parse(given["budget"])
         plan = Plan.of(prompts, source, given)
-        settings, names = settings_for(common.settings(), plan)
+        known = replace(common.settings(), keyless=bool(given["dry_run"]))
+        settings, names = settings_for(known, plan)
         estimate = plan.estimate(settings, names)
         plan.tell(common, estimate)
         if given["dry_run"]:

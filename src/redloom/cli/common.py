@@ -173,7 +173,7 @@ class Bilingual(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The command's own options, then the common ones."""
         params = self.get_params(ctx)
-        own = [one for one in params if one not in self.common]
+        own = [one for one in params if isinstance(one, click.Option) and one not in self.common]
         for title, group in (("Options", own), ("Common", self.common)):
             records = [r for one in group if (r := one.get_help_record(ctx)) is not None]
             if records:

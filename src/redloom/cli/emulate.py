@@ -29,6 +29,7 @@ from .common import Common, command, option
 @option(
     "--port",
     type=click.IntRange(0, 65535),
+    metavar="N",
     default=0,
     zh="端口（0：任一空闲的）",
     en="port (0: any free one)",
@@ -40,6 +41,7 @@ from .common import Common, command, option
 @option(
     "--rps",
     type=click.FloatRange(min=0),
+    metavar="N",
     default=None,
     zh="每秒可提交数（0：不限）",
     en="submits a second (0: no limit)",
@@ -47,6 +49,7 @@ from .common import Common, command, option
 @option(
     "--concurrency",
     type=click.IntRange(min=0),
+    metavar="N",
     default=None,
     zh="同时处理数（0：不限）",
     en="tasks at once (0: no limit)",

@@ -49,6 +49,7 @@ OUT_OF_BUDGET = 3
 @option(
     "--images",
     type=click.IntRange(0, 9),
+    metavar="N",
     default=None,
     zh="让模型画几张图",
     en="pictures made by a model",

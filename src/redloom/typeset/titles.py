@@ -21,7 +21,8 @@ LONGEST_ATOM_EM = 16.0
 """A word wider than this is cut: at the smallest size it would not fit the card."""
 
 _TOKEN = re.compile(
-    rf"(?:{EMOJI.pattern})|(?:{ATOM.pattern})(?:{LATIN.pattern})?|{LATIN.pattern}|\s+|.", re.DOTALL
+    rf"(?:{EMOJI.pattern})|(?:{ATOM.pattern})(?:(?=[A-Za-z]){LATIN.pattern})?|{LATIN.pattern}|\s+|.",
+    re.DOTALL,
 )
 
 
