@@ -52,7 +52,9 @@ def test_the_service_is_never_asked_for_more_than_it_takes(tmp_path: Path) -> No
     _, provider, _ = make(tmp_path, [f"p{k}" for k in range(25)])
     assert provider.most_at_once == 5
     busy = sum(t.ends - t.starts for t in provider.tasks.values())
-    span = max(t.ends for t in provider.tasks.values()) - min(t.starts for t in provider.tasks.values())
+    span = max(t.ends for t in provider.tasks.values()) - min(
+        t.starts for t in provider.tasks.values()
+    )
     assert busy / (5 * span) > 0.95
 
 

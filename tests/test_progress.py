@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import json
 
-from redloom.events import Done, Ended, Event, Held, Started, Stopped, Submitted
+from redloom.events import Done, Ended, Event, Held, Started, Status, Stopped, Submitted
 from redloom.lang import Text, use_language
 from redloom.progress import JsonLines, PlainLines, Tally, clock_text, remark_on
 
 
-def done(row: int, at: float, status: str = "ok", price: float = 0.2) -> Done:
+def done(row: int, at: float, status: Status = "ok", price: float = 0.2) -> Done:
     """An outcome."""
     return Done(
         at=at,
@@ -22,7 +22,7 @@ def done(row: int, at: float, status: str = "ok", price: float = 0.2) -> Done:
         currency="CNY",
         error="why",
         code="c",
-    )  # type: ignore[arg-type]
+    )
 
 
 def seen(*events: Event) -> Tally:

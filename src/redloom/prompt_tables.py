@@ -56,7 +56,9 @@ class Reader:
         """The prompt of one record; never raises for what the record holds."""
         ours, extra = sorted_out(cells)
         written = ours.get("text", "")
-        base = {name: ours.get(name, "") for name in ("id", "model", "filename", "folder")}
+        base: dict[str, Any] = {
+            name: ours.get(name, "") for name in ("id", "model", "filename", "folder")
+        }
         try:
             text, said, ignored = self._words(written, row, ours, extra, table=table)
             if ignored:

@@ -53,7 +53,9 @@ class _JumpingSelector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None or timeout <= 0 or is_held():
             # Something real is under way: give it real time, but look again soon.
-            ready: list[Any] = super().select(timeout if timeout is not None and timeout <= 0 else 0.001)
+            ready: list[Any] = super().select(
+                timeout if timeout is not None and timeout <= 0 else 0.001
+            )
             return ready
         ready = super().select(0)
         if not ready:
@@ -223,7 +225,9 @@ class FakeProvider:
         if task.error is not None:
             return task.error
         if task.fate == "refused":
-            return ContentRefused("内容不合规", "content refused", service_code="DataInspectionFailed")
+            return ContentRefused(
+                "内容不合规", "content refused", service_code="DataInspectionFailed"
+            )
         return TaskFailed("服务内部错误", "internal error", service_code="InternalError")
 
     async def look(self, since: float, until: float) -> Sequence[Seen]:
@@ -251,7 +255,9 @@ class FakeProvider:
 
     def billed(self) -> int:
         """Pictures that the service has charged for."""
-        return sum(t.fate in ("made", "no-answer", "lost") and not t.canceled for t in self.tasks.values())
+        return sum(
+            t.fate in ("made", "no-answer", "lost") and not t.canceled for t in self.tasks.values()
+        )
 
     def bought_twice(self) -> list[str]:
         """Prompts that were charged more than once."""

@@ -11,7 +11,6 @@ import contextlib
 import shlex
 import signal
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from redloom.contact import write_sheet
 from redloom.engine import Engine
@@ -156,11 +155,12 @@ def _list_failures(common: Common, engine: Engine, run: str) -> None:
             common.hint("  ……其余见 manifest.csv", "  … the rest is in manifest.csv")
             return
         line, state = line_of(row), STATUSES[row["status"]]
+        number = f"{line['row']}_{line['take']}" if line["take"] > 1 else str(line["row"])
         words = " ".join(str(line["prompt"]).split())[:30]
         common.warn(
             Text(
-                f"  {line['row']} {state.zh} {words}：{line['error']}",
-                f"  {line['row']} {state.en} {words}: {line['error']}",
+                f"  {number} {state.zh} {words}：{line['error']}",
+                f"  {number} {state.en} {words}: {line['error']}",
             )
         )
 
@@ -196,8 +196,3 @@ def spent_text(spending: Spending) -> Text:
             f"{en}, {spending.unpriced} of unknown price",
         )
     return Text(f"{zh}。", f"{en}.")
-
-
-def folder_of(run: Run) -> Path | None:
-    """The run's folder, where it has one."""
-    return Path(run.out) if run.out else None

@@ -160,7 +160,7 @@ def _table(block: Table, words: Text) -> dict[str, Any]:
     count = max([len(header), *(len(row) for row in rows), 1])
     least = [_least_em([row[i] for row in [header, *rows] if i < len(row)]) for i in range(count)]
     letters = sum(len(run["t"]) for row in [header, *rows] for cell in row for run in cell)
-    whole = len(rows) <= 7 and letters <= 160
+    whole = len(rows) <= 5 and letters <= 120
     return {"kind": "table", "header": header, "rows": rows, "least": least, "whole": whole}
 
 
@@ -257,23 +257,22 @@ def settle(parts: list[Section], lay_out: LayOut) -> Layout:
     """Even the sections out, looking at the layout after each change; the last layout.
 
     Short sections are set larger and placed by the optical middle; a section whose last page
-    would be nearly empty is drawn in, or spread evenly over its pages.
+    would be nearly empty is drawn in, or spread evenly over its pages. Sections begin on pages of
+    their own, so one look judges a change to each of them.
     """
     layout = lay_out()
     texts = [index for index, part in enumerate(parts) if part["kind"] == "text"]
     stands = {index: stand(layout, index) for index in texts}
-    short = [index for index in texts if stands[index].pages == 1]
+    short = {index: found for index, found in stands.items() if found.pages == 1}
     if short:
-        _enlarge(parts, {index: stands[index] for index in short})
+        _enlarge(parts, short)
         layout = lay_out()
-        for index in short:
-            if stand(layout, index).pages > 1:
-                parts[index].update(scale=1.0, centre=False)
-                layout = lay_out()
-    for index in texts:
-        if stands[index].pages > 1 and stands[index].last < THIN:
-            layout = _even_out(parts[index], index, stands[index], lay_out, layout.depth)
-    return layout
+        burst = [index for index in short if stand(layout, index).pages > 1]
+        for index in burst:
+            parts[index].update(scale=1.0, centre=False)
+        layout = lay_out() if burst else layout
+    thin = {i: found for i, found in stands.items() if found.pages > 1 and found.last < THIN}
+    return _even_out(parts, thin, lay_out, layout.depth) if thin else layout
 
 
 def _enlarge(parts: list[Section], stands: dict[int, Stand]) -> None:
@@ -286,18 +285,25 @@ def _enlarge(parts: list[Section], stands: dict[int, Stand]) -> None:
         parts[index].update(scale=scale, centre=found.last * scale**2 < 0.8)
 
 
-def _even_out(part: Section, index: int, found: Stand, lay_out: LayOut, depth: float) -> Layout:
+def _even_out(
+    parts: list[Section], thin: dict[int, Stand], lay_out: LayOut, depth: float
+) -> Layout:
     """Try the changes in turn; keep the first that leaves no page nearly empty, else the best."""
-    best: tuple[float, dict[str, float]] = (found.last, {"scale": 1.0, "inset": 0.0})
-    for change in _changes(found, depth):
-        part.update(change)
+    best = {i: (found.last, {"scale": 1.0, "inset": 0.0}) for i, found in thin.items()}
+    waiting = {i: list(_changes(found, depth)) for i, found in thin.items()}
+    while waiting:
+        tried = {index: changes.pop(0) for index, changes in waiting.items()}
+        for index, change in tried.items():
+            parts[index].update(change)
         layout = lay_out()
-        now = stand(layout, index)
-        if now.pages <= found.pages and now.last >= THIN:
-            return layout
-        if now.pages <= found.pages and now.last > best[0]:
-            best = (now.last, change)
-    part.update(best[1])
+        for index, change in tried.items():
+            now = stand(layout, index)
+            last = 1.0 if now.pages == 1 else now.last
+            if now.pages <= thin[index].pages and last > best[index][0]:
+                best[index] = (last, change)
+            if best[index][0] >= THIN or not waiting[index]:
+                del waiting[index]
+                parts[index].update(best[index][1])
     return lay_out()
 
 

@@ -107,10 +107,17 @@ class Galley:
         return drawn if isinstance(drawn, list) else [drawn or b""]
 
 
+NEEDED = "look, cover, ground, picture-page, closing"
+"""What a theme.typ must define."""
+
+
 def _theme_fails(theme: Theme, error: typst.TypstError) -> BadInput:
     where = re.search(r"theme\.typ:\d+:\d+", str(getattr(error, "diagnostic", "")))
     place = f" ({where.group()})" if where else ""
+    why = error.message
+    if why == "unresolved import":
+        why = f"unresolved import; theme.typ must define {NEEDED}"
     return BadInput(
-        f"主题“{theme.info.name}”的代码出错{place}：{error.message}。没有花钱。",
-        f"The code of theme “{theme.info.name}” fails{place}: {error.message}. Nothing was spent.",
+        f"主题“{theme.info.name}”的代码出错{place}：{why}。没有花钱。",
+        f"The code of theme “{theme.info.name}” fails{place}: {why}. Nothing was spent.",
     )

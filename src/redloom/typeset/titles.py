@@ -13,17 +13,15 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 
-from .characters import EMOJI
-from .words import ATOM, CLOSING, LATIN, OPENING, phrases
+from .characters import EMOJI, pieces
+from .words import ATOM, CLOSING, LATIN, MEASURES, OPENING, phrases
 
 MAX_LINES = 10
 LONGEST_ATOM_EM = 16.0
 """A word wider than this is cut: at the smallest size it would not fit the card."""
 
-_TOKEN = re.compile(
-    rf"(?:{EMOJI.pattern})|(?:{ATOM.pattern})(?:(?=[A-Za-z]){LATIN.pattern})?|{LATIN.pattern}|\s+|.",
-    re.DOTALL,
-)
+_WORD = rf"{LATIN.pattern}(?:(?<=[0-9]) ?(?:{MEASURES}))?"
+_TOKEN = re.compile(rf"(?:{ATOM.pattern})(?:(?=[A-Za-z]){_WORD})?|{_WORD}|\s+|.", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +36,15 @@ class Arrangement:
 
 def width_em(text: str) -> float:
     """How wide the text is, about, in widths of a Chinese character."""
-    return sum(_token_width(found.group()) for found in _TOKEN.finditer(text))
+    return sum(_token_width(token) for token in _raw_tokens(text))
+
+
+def _raw_tokens(text: str) -> list[str]:
+    """Emoji, numbers with what they count, words, spaces, and every other character by itself."""
+    out: list[str] = []
+    for piece, is_emoji in pieces(text):
+        out += [piece] if is_emoji else [found.group() for found in _TOKEN.finditer(piece)]
+    return out
 
 
 def _token_width(token: str) -> float:
@@ -66,8 +72,7 @@ class _Atom:
 
 def _tokens(text: str) -> list[str]:
     out: list[str] = []
-    for found in _TOKEN.finditer(text):
-        token = found.group()
+    for token in _raw_tokens(text):
         if _token_width(token) <= LONGEST_ATOM_EM:
             out.append(token)
         else:

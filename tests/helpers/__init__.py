@@ -1,0 +1,1 @@
+"""What several test modules share: a journal with rows in it, services that misbehave, drivers."""

@@ -1,0 +1,177 @@
+"""Kills, restarts, and the oracle that reads journal, ledger and files afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from redloom.emulators.ledger import Ledger, prompt_sha, read_ledger
+from redloom.emulators.pictures import prompt_of_picture
+from redloom.journal import Journal, Row
+
+SPEED = 30.0
+HERE = Path(__file__).parent.parent
+DEADLINE_S = 30.0
+
+
+@dataclass
+class World:
+    """A service in its own process, a workspace, and programs that come and go."""
+
+    folder: Path
+    prompts: list[str]
+    service: dict[str, Any] = field(default_factory=dict)
+    driver: dict[str, Any] = field(default_factory=dict)
+    start: float = field(default_factory=lambda: float(int(time.time())))
+    kills: int = 0
+    _service: subprocess.Popen[str] | None = None
+    _programs: list[subprocess.Popen[str]] = field(default_factory=list)
+    _url: str = ""
+
+    def __enter__(self) -> World:
+        wanted = {"ledger": str(self.ledger_path), **self.service}
+        self._service = self._spawn("helpers.service", wanted)
+        assert self._service.stdout is not None
+        self._url = self._service.stdout.readline().strip()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for program in self._programs:
+            if program.poll() is None:
+                program.kill()
+            program.communicate()
+        service, self._service = self._service, None
+        if service is not None:
+            service.terminate()
+            service.communicate(timeout=DEADLINE_S)
+
+    @property
+    def ledger_path(self) -> Path:
+        """Where the service writes what it sold."""
+        return self.folder / "ledger.jsonl"
+
+    @property
+    def workspace(self) -> Path:
+        """The programs' workspace."""
+        return self.folder / "ws"
+
+    def program(self, **changes: Any) -> subprocess.Popen[str]:
+        """Start a program that wants the pictures."""
+        wanted = {
+            "url": self._url, "workspace": str(self.workspace), "out": str(self.folder / "out"),
+            "prompts": self.prompts, **self.driver, **changes,
+        }  # fmt: skip
+        program = self._spawn("helpers.driver", wanted)
+        self._programs.append(program)
+        return program
+
+    def until_over(self, **changes: Any) -> list[list[Any]]:
+        """Start a program and wait for its end; the rows it told of."""
+        return finished(self.program(**changes))
+
+    def kill_at_random(self, rng: random.Random, times: int, longest_s: float) -> None:
+        """Start a program and kill it at a random moment, ``times`` times or until it is over."""
+        for _ in range(times):
+            program = self.program()
+            try:
+                program.communicate(timeout=rng.uniform(0.4, longest_s))
+            except subprocess.TimeoutExpired:
+                program.kill()
+                program.communicate()
+                self.kills += 1
+            else:
+                return
+
+    def die_at(self, when: str, label: str, number: int = 1) -> bool:
+        """Start a program that kills itself at a commit; whether it came to that."""
+        program = self.program(die=[when, label, number])
+        try:
+            program.communicate(timeout=DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            program.kill()
+            _, complaint = program.communicate()
+            raise AssertionError(f"it did not end after {when} {label}: {complaint}") from None
+        died = program.returncode == -signal.SIGKILL
+        self.kills += died
+        return died
+
+    def ledger(self) -> Ledger:
+        """What the service sold, once it has ended."""
+        self.__exit__()
+        return read_ledger(self.ledger_path)
+
+    def _spawn(self, module: str, wanted: dict[str, Any]) -> subprocess.Popen[str]:
+        clean = {k: v for k, v in os.environ.items() if "proxy" not in k.lower()}
+        environment = {
+            **clean, "PYTHONPATH": os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH")))), "REDLOOM_CLOCK_SPEED": str(SPEED),
+            "REDLOOM_CLOCK_START": str(self.start), "NO_PROXY": "*",
+        }  # fmt: skip
+        return subprocess.Popen(
+            [sys.executable, "-m", module, json.dumps(wanted)], env=environment, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+
+def finished(program: subprocess.Popen[str]) -> list[list[Any]]:
+    """The rows that a program told of at its end."""
+    try:
+        said, complaint = program.communicate(timeout=DEADLINE_S)
+    except subprocess.TimeoutExpired:
+        program.kill()
+        said, complaint = program.communicate()
+        complaint = f"it did not end; {complaint}"
+    assert program.returncode == 0, complaint[-3000:]
+    rows: list[list[Any]] = json.loads(said)
+    return rows
+
+
+def read(workspace: Path, query: str) -> list[Row]:
+    """A query on a journal at rest."""
+    journal = Journal(workspace / "journal.db").open()
+    try:
+        return journal.read_now(lambda db: db.connection.execute(query).fetchall())
+    finally:
+        journal.close()
+
+
+def judge_world(world: World, rows: list[list[Any]], doubts: bool = True) -> Counter[str]:
+    """Hold journal, ledger and files against each other after the last restart; the statuses.
+
+    One outcome for every row, nothing bought twice, every file its own prompt's picture, nothing
+    half-written, and the same money on both sides (what is in doubt may be on either).
+    """
+    ledger = world.ledger()
+    statuses = Counter(row[1] for row in rows)
+    assert [row[0] for row in rows] == list(range(1, len(world.prompts) + 1))
+    assert set(statuses) <= ({"ok", "in-doubt"} if doubts else {"ok"}), statuses
+    assert ledger.bought_twice() == []
+    bought = {prompt for prompt, sold in ledger.by_prompt().items() if any(p.billed for p in sold)}
+    for _row, status, file, prompt, _code in rows:
+        if status == "ok":
+            data = (world.folder / "out" / file).read_bytes()
+            assert prompt_of_picture(data) == prompt_sha(prompt)
+            assert prompt in bought
+    assert list(world.folder.rglob("*.part")) == []
+    same_money(world, ledger)
+    return statuses
+
+
+def same_money(world: World, ledger: Ledger) -> None:
+    """What the journal calls billed was sold; what was sold is billed or in doubt there."""
+    tasks = read(world.workspace, "SELECT state, billed, ticket_id FROM tasks")
+    certain = {t["ticket_id"] for t in tasks if t["billed"] == "yes" and t["ticket_id"]}
+    sold = {p.task_id for p in ledger.own() if p.billed}
+    at_once = sum(t["billed"] == "yes" and not t["ticket_id"] for t in tasks)
+    unsure = sum(t["state"] in ("doubt", "abandoned") for t in tasks)
+    assert certain <= sold | {p.task_id for p in ledger.own()}
+    assert len(sold - certain) <= at_once + unsure
+    assert not [t for t in tasks if t["state"] in ("intent", "accepted", "made")]
