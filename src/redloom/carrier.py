@@ -20,10 +20,11 @@ import logging
 import random
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from .carried import WINDOW, Carried, Purse, millionths, took_turn, turn
-from .clock import Clock
+from .clock import Clock, offload
 from .errors import (
     WorkspaceError,
 )
@@ -35,6 +36,7 @@ from .events import (
     Stream,
 )
 from .finish import Finisher
+from .image import clear_parts
 from .job import Request
 from .journal import Row
 from .lang import Text
@@ -117,8 +119,10 @@ class Carrier:
         if any(c.ready and not c.stopping for c in self._runs.values()):
             gates = [live.gate.wait_s(now) for live in self.lives]
             waits += [self.clock.real(wait) for wait in gates if wait]
+        # Not wait_for: in Python 3.11 it may swallow a cancel, and the engine would never let go.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), max(0.0, min(waits)) + 0.0005)
+            async with asyncio.timeout(max(0.0, min(waits)) + 0.0005):
+                await self._wake.wait()
 
     def broken(self, error: Exception) -> None:
         """Something that every run needs has failed: stop."""
@@ -176,6 +180,8 @@ class Carrier:
         cap = None if run.budget is None else millionths(run.budget)
         purse = Purse(cap, millionths(await self.records.committed(run.id)))
         carried = self._runs[run.id] = Carried(run, purse)
+        if run.out:
+            await offload(clear_parts, Path(run.out))
         counts = await self.records.counts(run.id)
         self.stream.tell(
             Started(

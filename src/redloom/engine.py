@@ -424,14 +424,15 @@ class Engine:
         Raises the error that stopped this process's engine, if one did.
         """
         self._gone.pop(run, None)
+        last = 2**62  # behind every row of outcome number `after`
         while True:
             self._changed.clear()
             over = await self.over(run)
             rows = await self.journal.read(
-                lambda db: db.all("outcomes_since", run=run, seq=after, limit=1000)  # noqa: B023
+                lambda db: db.all("outcomes_since", run=run, seq=after, id=last, limit=1000)  # noqa: B023
             )
             for row in rows:
-                after = max(after, row["seq"])
+                after, last = row["seq"], row["id"]
                 yield self.result_of(row)
             if self._carrier is not None and self._carrier.fault is not None:
                 raise self._carrier.fault
@@ -439,7 +440,8 @@ class Engine:
                 return
             if not rows:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), FOLLOW_S)
+                    async with asyncio.timeout(FOLLOW_S):
+                        await self._changed.wait()
 
     async def over(self, run: str) -> bool:
         """Whether nothing more will happen in a run for now."""

@@ -82,7 +82,7 @@ CREATE TABLE tasks (
 -- The promise, held by the database itself: one live task a key.
 CREATE UNIQUE INDEX one_live_task ON tasks (key)
   WHERE state IN ('intent', 'accepted', 'doubt', 'made');
-CREATE UNIQUE INDEX one_task_a_ticket ON tasks (place, ticket_id) WHERE ticket_id IS NOT NULL;
+CREATE UNIQUE INDEX one_task_a_ticket ON tasks (ticket_id, place) WHERE ticket_id IS NOT NULL;
 CREATE INDEX tasks_by_run ON tasks (run);
 CREATE INDEX tasks_by_job ON tasks (job);
 CREATE INDEX tasks_by_time ON tasks (account, intent_at);
@@ -194,9 +194,6 @@ WHERE id = :id AND status = 'pending';
 UPDATE jobs SET status = 'pending', code = '', error = '', ended = NULL, seq = NULL
 WHERE run = :run AND status IN (SELECT value FROM json_each(:statuses));
 
--- name: reopen_job
-UPDATE jobs SET status = 'pending', code = '', error = '', ended = NULL, seq = NULL WHERE id = :id;
-
 -- name: cancel_jobs
 UPDATE jobs SET status = 'cancelled', ended = :ended, seq = :seq
 WHERE run = :run AND status = 'pending' AND NOT EXISTS
@@ -227,7 +224,7 @@ SELECT jobs.*, runs.out, tasks.endpoint, tasks.model AS served, tasks.seed, task
        images.sha256 AS source_sha256, images.width, images.height, images.about
 FROM jobs JOIN runs ON runs.id = jobs.run LEFT JOIN tasks ON tasks.id = jobs.task
   LEFT JOIN images ON images.key = jobs.key
-WHERE jobs.run = :run AND jobs.seq > :seq ORDER BY jobs.seq LIMIT :limit;
+WHERE jobs.run = :run AND (jobs.seq, jobs.id) > (:seq, :id) ORDER BY jobs.seq, jobs.id LIMIT :limit;
 
 -- name: add_intent
 INSERT INTO tasks (job, run, key, endpoint, place, account, model, lane, state, epoch, seed, size,
@@ -313,12 +310,6 @@ SELECT * FROM images WHERE key = :key;
 SELECT images.* FROM images JOIN tasks ON tasks.id = images.task
 WHERE json_extract(tasks.result, '$.url') = :link LIMIT 1;
 
--- name: kept_images
-SELECT count(*) FROM images WHERE sha256 = :sha256;
-
--- name: image_usage
-SELECT count(*) AS keys, count(DISTINCT sha256) AS pictures FROM images;
-
 -- name: images_before
 SELECT key, sha256, bytes, made FROM images WHERE made < :before ORDER BY made;
 
@@ -334,13 +325,6 @@ FROM tasks WHERE run = :run AND state != 'void' GROUP BY currency, billed, price
 -- name: committed
 SELECT coalesce(sum(price), 0) AS amount FROM tasks
 WHERE run = :run AND billed IN ('yes', 'maybe') AND state != 'void';
-
--- name: tasks_of_job
-SELECT * FROM tasks WHERE job = :job ORDER BY id;
-
--- name: tasks_of_run
-SELECT tasks.*, jobs.row, jobs.take FROM tasks JOIN jobs ON jobs.id = tasks.job
-WHERE tasks.run = :run AND tasks.id > :after ORDER BY tasks.id LIMIT :limit;
 
 -- name: learn
 INSERT INTO learnt (what, whom, value, at) VALUES (:what, :whom, :value, :at)

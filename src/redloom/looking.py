@@ -80,8 +80,8 @@ class Lookout:
     looks: int = 0
     _open: dict[str, list[Lost]] = field(default_factory=dict)
     _loops: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    _foreign: dict[str, set[str]] = field(default_factory=dict)
-    """Task ids whose words showed that they are somebody else's."""
+    _words: dict[str, str] = field(default_factory=dict)
+    """The words of tasks whose results were read, by task id."""
 
     async def add(self, lost: Lost) -> None:
         """Settle this doubt; one of the callbacks is called in the end."""
@@ -182,7 +182,7 @@ class Lookout:
         verdict = judge(
             lost.doubt,
             seen,
-            {*known, *self._foreign.get(place, ())},
+            {*known, *self._of_other_words(lost)},
             [rival for rival in rivals if rival.model == lost.doubt.model],
             clock=clock,
             read_at=read_at,
@@ -190,13 +190,13 @@ class Lookout:
             prompt_in_result=lost.live.capabilities.prompt_in_result,
         )
         if isinstance(verdict, Ambiguous) and lost.live.capabilities.prompt_in_result:
-            verdict = await self._compare(place, lost, verdict)
+            verdict = await self._compare(lost, verdict)
         if isinstance(verdict, Adopt):
             # Known from now on, so that no other doubt of this look takes it too.
             known[verdict.task_id] = (lost.doubt.since, read_at)
         await self._act(place, lost, verdict)
 
-    async def _compare(self, place: str, lost: Lost, verdict: Ambiguous) -> Verdict:
+    async def _compare(self, lost: Lost, verdict: Ambiguous) -> Verdict:
         """Read the candidates' results: the one with our words is ours."""
         undecided = False
         for task_id in verdict.candidates:
@@ -206,13 +206,21 @@ class Lookout:
                 undecided = True
                 continue
             words = outcome.original_prompt if isinstance(outcome, Made | Failed) else ""
-            if words and words == lost.job.request.prompt:
-                return Adopt(task_id)
             if words:
-                self._foreign.setdefault(place, set()).add(task_id)
-            elif isinstance(outcome, Waiting | Unknown | Failed | Made):
+                self._words[task_id] = words
+            if words and _folded(words) == _folded(lost.job.request.prompt):
+                return Adopt(task_id)
+            if not words and (
+                isinstance(outcome, Waiting | Unknown | Made)
+                or (isinstance(outcome, Failed) and outcome.billed)
+            ):
                 undecided = True
         return Later(self.clock.now() + BETWEEN_S) if undecided else Nothing()
+
+    def _of_other_words(self, lost: Lost) -> list[str]:
+        """Tasks whose words show that they are not this doubt's; another doubt's they may be."""
+        mine = _folded(lost.job.request.prompt)
+        return [task_id for task_id, words in self._words.items() if _folded(words) != mine]
 
     async def _act(self, place: str, lost: Lost, verdict: Verdict) -> None:
         if isinstance(verdict, Adopt):
@@ -237,3 +245,8 @@ def _ripe_at(lost: Lost) -> float:
     """When this doubt may be looked at next: a whole list, and some time between two looks."""
     lag = lost.live.capabilities.list_lag_s
     return ripe_at(lost.doubt, lag) + lost.looks * BETWEEN_S
+
+
+def _folded(words: str) -> str:
+    """Words without what a service may do to their white space."""
+    return " ".join(words.split())

@@ -370,7 +370,7 @@ class Maker:
         row = await self.records.live_task_of(job.key)
         self.floor.free_key(job)
         if row is None:
-            carried.put_back(job)
+            carried.put_back(replace(job, live_task=None))
         elif not self.floor.resume(carried, row, job):
             text = Text(
                 "同一张图另有一个任务尚未查清，这里的端点和密钥接不上它；没有再花钱。",
@@ -474,6 +474,4 @@ class _Slot:
 
 
 def _without_store(job: Job) -> Job:
-    from dataclasses import replace
-
     return replace(job, stored=None)

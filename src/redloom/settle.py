@@ -143,12 +143,17 @@ def judge(
     if read_at < ripe_at(doubt, list_lag_s):
         return Later(ripe_at(doubt, list_lag_s))
     since, until = clock.window(doubt)
-    strangers = [s for s in seen if s.id not in known and s.model == doubt.model]
+    # A failed or cancelled task costs nothing: were it ours, asking again buys nothing twice.
+    strangers = [
+        s
+        for s in seen
+        if s.id not in known and s.model == doubt.model and s.state not in ("failed", "canceled")
+    ]
     inside = [s for s in strangers if since <= s.created <= until]
     if not inside and not (clock.wide and strangers):
         return Nothing()
     if not inside:
-        return Ambiguous(())
+        return Ambiguous(tuple(s.id for s in strangers))
     rivals = any(clock.overlap(doubt, other) for other in others)
     outside = _outside_every_window(strangers, [doubt, *others], clock)
     if len(inside) == 1 and not rivals and not outside and not prompt_in_result:
