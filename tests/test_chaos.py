@@ -16,6 +16,7 @@ import pytest
 from helpers.chaos import World, finished, judge_world, read, same_money
 from redloom.emulators.ledger import prompt_sha
 from redloom.emulators.pictures import prompt_of_picture
+from redloom.task import STALE_INTENT_S
 
 pytestmark = pytest.mark.slow
 EARLY = ("add run", "add jobs", "complete run", "epoch", "orphans")
@@ -178,10 +179,14 @@ def test_a_sleeper_that_wakes_spends_nothing(tmp_path: Path) -> None:
             )
         )
         stop_between_commits(sleeper, world.workspace)
+        fell_asleep = time.monotonic()
         (world.workspace / "engine.lock").unlink()
         other = world.program()
         try:
             rows = finished(other)
+            # An intent is too old to act upon after STALE_INTENT_S real seconds, however fast
+            # the clock runs; nobody could have settled it sooner on a clock that runs true.
+            wait_for(lambda: time.monotonic() > fell_asleep + STALE_INTENT_S + 0.5)
         finally:
             sleeper.send_signal(signal.SIGCONT)
         try:

@@ -5,6 +5,7 @@ May import: engine, settings, note, money.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -116,4 +117,5 @@ def _record(result: Result, row: Row) -> dict[str, Any]:
 
 def label_card(data: bytes) -> bytes:
     """A card that shows a model's picture, with the implicit AIGC label (GB 45438-2025)."""
-    return write_label(data, label_for(About(prompt="", provider="redloom"), ""))
+    digest = hashlib.sha256(data).hexdigest()
+    return write_label(data, label_for(About(prompt="", provider="redloom"), digest))

@@ -9,14 +9,17 @@ May import: characters, words.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from .characters import EMOJI, pieces
 from .words import ATOM, CLOSING, LATIN, MEASURES, OPENING, phrases
 
 MAX_LINES = 10
+REACH = 3.0
+"""No line of a balanced title is longer than this many times the mean."""
 LONGEST_ATOM_EM = 16.0
 """A word wider than this is cut: at the smallest size it would not fit the card."""
 
@@ -134,7 +137,8 @@ def _partition(atoms: tuple[_Atom, ...], count: int) -> tuple[float, tuple[str, 
     total = len(atoms)
     if count > total:
         return None
-    target = sum(a.width for a in atoms) / count
+    ends = [0.0, *accumulate(a.width for a in atoms)]
+    target = ends[-1] / count
     best: list[list[tuple[float, int]]] = [[(0.0, 0)] + [(float("inf"), 0)] * total]
     for line in range(1, count + 1):
         row = [(float("inf"), 0)] * (total + 1)
@@ -145,10 +149,22 @@ def _partition(atoms: tuple[_Atom, ...], count: int) -> tuple[float, tuple[str, 
                     + _line_cost(atoms, start, end, target, last=line == count),
                     start,
                 )
-                for start in range(line - 1, end)
+                for start in _starts(ends, line - 1, end, REACH * target)
             )
         best.append(row)
+    if best[count][total][0] == float("inf"):
+        return None
     return best[count][total][0], _read_back(atoms, best, count)
+
+
+def _starts(ends: list[float], first: int, end: int, reach: float) -> Iterator[int]:
+    """Where a line that ends at atom ``end`` may begin: no further back than ``reach`` em, so
+    that a title of hundreds of characters is broken in a moment."""
+    yield end - 1
+    for start in range(end - 2, first - 1, -1):
+        if ends[end] - ends[start] > reach:
+            return
+        yield start
 
 
 def _line_cost(
