@@ -214,3 +214,15 @@ def test_retry_takes_up_only_what_failed(tmp_path: Path) -> None:
         assert provider.submits == before + 1
 
     with_engine(tmp_path, work)
+
+
+def test_a_watcher_sees_every_cancelled_row(tmp_path: Path) -> None:
+    """More rows than one page of outcomes, cancelled at one stroke: none is left out."""
+
+    async def work(engine: Engine, provider: FakeProvider) -> None:
+        added = await engine.add([f"p{k}" for k in range(1300)])
+        await engine.cancel(added)
+        rows = {result.row async for result in engine.follow(added)}
+        assert rows == set(range(1, 1301))
+
+    with_engine(tmp_path, work)
