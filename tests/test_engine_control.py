@@ -226,3 +226,25 @@ def test_a_watcher_sees_every_cancelled_row(tmp_path: Path) -> None:
         assert rows == set(range(1, 1301))
 
     with_engine(tmp_path, work)
+
+
+def test_a_doubt_of_yesterday_is_not_bought_again(tmp_path: Path) -> None:
+    """The answer was lost, the machine stayed off for two days, the service forgot the task:
+    the same command does not take its absence for proof."""
+    clock = JumpingClock()
+    provider = FakeProvider(clock.now)
+    provider.script = lambda _a, _n: "no-answer"
+
+    async def main() -> list[Result]:
+        async with engine_on(tmp_path, provider, clock) as engine:
+            added = await engine.add(["a"], out=tmp_path / "o")
+            while provider.submits == 0:
+                await clock.sleep(0.1)
+            await engine.pause(added)
+            _ = [r async for r in engine.follow(added)]
+        await clock.sleep(2 * 86400)
+        async with engine_on(tmp_path, provider, clock) as engine:
+            return await engine.generate(["a"], out=tmp_path / "o")
+
+    assert statuses(run(main())) == ["in-doubt"]
+    assert provider.submits == 1

@@ -13,6 +13,7 @@ from redloom.settle import (
     Ambiguous,
     Bearing,
     Doubt,
+    Forgotten,
     Later,
     Nothing,
     Verdict,
@@ -174,3 +175,10 @@ def test_the_list_is_read_wide_enough() -> None:
     assert near[0] <= MINE.since - WIDE_S
     assert near[1] >= MINE.until + WIDE_S
     assert far == (MINE.since - 86400, MINE.until + 86400)
+
+
+def test_a_record_that_may_be_gone_proves_nothing() -> None:
+    """Near the end of the service's memory an empty list is no proof that nothing was bought."""
+    assert judged(MINE, [], late_s=82_000) == Nothing()
+    assert judged(MINE, [], late_s=86_400) == Forgotten()
+    assert judged(MINE, [], late_s=86_400, words=True) == Forgotten()

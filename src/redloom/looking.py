@@ -25,6 +25,7 @@ from .settle import (
     Adopt,
     Ambiguous,
     Doubt,
+    Forgotten,
     Later,
     Nothing,
     Verdict,
@@ -229,6 +230,9 @@ class Lookout:
         elif isinstance(verdict, Nothing):
             self._open[place].remove(lost)
             await self.proved(lost)
+        elif isinstance(verdict, Forgotten):
+            self._open[place].remove(lost)
+            await self.unsettled(lost)
         else:
             lost.looks += 1
             if lost.looks >= LOOKS:

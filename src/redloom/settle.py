@@ -105,7 +105,12 @@ class Ambiguous:
     candidates: tuple[str, ...]
 
 
-Verdict = Adopt | Nothing | Later | Ambiguous
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """The service may have dropped the record by now: its absence proves nothing any more."""
+
+
+Verdict = Adopt | Nothing | Later | Ambiguous | Forgotten
 
 
 def span(doubt: Doubt, *, wide: bool) -> tuple[float, float]:
@@ -142,6 +147,8 @@ def judge(
     """
     if read_at < ripe_at(doubt, list_lag_s):
         return Later(ripe_at(doubt, list_lag_s))
+    if read_at > doubt.since + DAY_S - WIDE_S:
+        return Forgotten()
     since, until = clock.window(doubt)
     # A failed or cancelled task costs nothing: were it ours, asking again buys nothing twice.
     strangers = [

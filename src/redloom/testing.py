@@ -153,6 +153,8 @@ class FakeProvider:
     poll_errors: Callable[[int], ServiceError | None] = lambda _number: None
     failure: ServiceError | None = None
     model: str = "fake-1"
+    record_life_s: float = 86400.0
+    """How long the service knows a task, nominal seconds."""
     tasks: dict[str, FakeTask] = field(default_factory=dict)
     submits: int = 0
     polls: int = 0
@@ -236,7 +238,7 @@ class FakeProvider:
         ours = [
             Seen(t.id, t.asked.model, "made" if t.ends <= now else "running", t.created)
             for t in self.tasks.values()
-            if since <= t.created <= min(until, now - lag)
+            if max(since, now - self.record_life_s) <= t.created <= min(until, now - lag)
         ]
         return ours + [s for s in self.strangers if since <= s.created <= until]
 
