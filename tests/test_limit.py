@@ -100,6 +100,7 @@ def test_probe_and_hold() -> None:
     slots.full(4, HOLD_S + 3)
     assert slots.limit == 4
     for _ in range(12):
+        slots.limit = 4
         slots.rejected(3, 500.0)
     assert (slots.limit, slots.hold_s) == (3, LONGEST_HOLD_S)
     slots.rejected(0, 500.0)
@@ -119,8 +120,8 @@ def test_a_429_holds_its_own_endpoint(kind: Throttled.Kind, told: float | None) 
     gate = Gate(Pace(2.0), Slots(5))
     for _ in range(4):
         gate.take(100.0)
-    until = gate.refused(Throttled("", "", kind=kind, retry_after_s=told), told or 1.0, 100.0)
     gate.release()
+    until = gate.refused(Throttled("", "", kind=kind, retry_after_s=told), told or 1.0, 100.0)
     wait = gate.wait_s(100.0)
     assert wait is None or wait > 0
     if told:

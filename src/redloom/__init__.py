@@ -26,6 +26,7 @@ The way of one picture, in the order that it goes
     endpoint      where it can be made: the Provider protocol, limits, price, capabilities
     limit         how fast an endpoint may be asked, and what a 429 teaches
     retry         whether and when to ask again: decisions as values, no sleeping
+    timing        how long pictures take, learnt; when to look next
     poll          when to ask for a ticket: one scheduler per account
     route         which endpoint gets the next job
     carried       a run while it is carried: ready, in hand, its purse
@@ -52,6 +53,7 @@ The rooms
     config_files  settings files in their different forms
     settings_form what a settings file may hold
     settings      where every setting comes from
+    equip         endpoints put to use: gates, lanes, poll schedulers
     engine        add runs, follow them, pause, resume, cancel
     progress      a run as a person watches it
     note          a story into a note: writer, pages, export

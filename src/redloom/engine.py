@@ -29,19 +29,18 @@ from .carrier import Carrier
 from .clock import Clock, clock_from_environment
 from .download import Downloads
 from .endpoint import Endpoint, Lane, Provider, Tools
-from .errors import BadInput, BadSettings, RedloomError
+from .equip import Terms, equip, keep_what_was_learnt
+from .errors import BadInput, BadSettings
 from .events import Ended, Event, Stopped, Stream, Watcher
 from .finish import Finisher, pauses
 from .image import Store
 from .job import AGAIN, JobStatus, Request, request_of
 from .journal import Journal, Row, Witness
-from .limit import Gate, Pace
-from .poll import Polls, Timing
 from .prompt import Prompt, prompts_of
 from .records import NewJob, Records, Run, new_run_id
 from .retry import Policy
-from .route import Live, gate_for
-from .workspace import Workspace, fingerprint
+from .route import Live
+from .workspace import Workspace
 
 if TYPE_CHECKING:
     from .settings import EndpointConfig, Settings
@@ -186,7 +185,7 @@ class Engine:
         if self._lead is not None:
             self._lead.cancel()
             await asyncio.gather(self._lead, *self._adding, return_exceptions=True)
-        await self._keep_what_was_learnt()
+        await keep_what_was_learnt(self.lives, self.records, self.clock.now())
         await self.stream_of_events.drain()
         for live in self.lives:
             await live.provider.close()
@@ -216,19 +215,8 @@ class Engine:
             for config in self._configs():
                 keys[config.name] = config.api_key
                 equipped.append((config.endpoint(), self._create(config)))
-        salt = await self.records.salt()
-        gates: dict[tuple[str, ...], Gate] = {}
-        polls: dict[str, Polls] = {}
-        lives = []
-        for endpoint, provider in equipped:
-            live = self._live(
-                endpoint, provider, fingerprint(keys.get(endpoint.name, ""), salt), gates, polls
-            )
-            learnt = await self.records.learnt("gate", "|".join(endpoint.quota))
-            if learnt:
-                live.gate.recall(learnt)
-            lives.append(live)
-        return lives
+        terms = Terms(self.clock, self._jobs, self._lane, self._rng)
+        return await equip(equipped, keys, self.records, terms)
 
     def _configs(self) -> list[EndpointConfig]:
         from .settings import check_clock
@@ -245,36 +233,6 @@ class Engine:
         tools = Tools(key=config.api_key, clock=self.clock)
         made: Provider = providers.load(config.provider).create(config.endpoint(), tools)
         return made
-
-    def _live(
-        self,
-        endpoint: Endpoint,
-        provider: Provider,
-        mark: str,
-        gates: dict[tuple[str, ...], Gate],
-        polls: dict[str, Polls],
-    ) -> Live:
-        capabilities = provider.capabilities()
-        lanes = capabilities.lanes
-        lane = self._lane if self._lane in lanes else ("async" if "async" in lanes else lanes[0])
-        timing = Timing(median=capabilities.typical_s, mean=capabilities.typical_s)
-        gate = gates.setdefault(
-            (*endpoint.quota, lane), gate_for(endpoint, provider, lane, self._jobs, timing=timing)
-        )
-        account = "|".join(endpoint.quota[:2])
-        limit = endpoint.limits.poll_per_second or provider.limits().poll_per_second
-        pace = Pace(None if limit is None else limit * endpoint.share * 0.9)
-        shared = polls.setdefault(account, Polls(self.clock, pace, self._rng))
-        place = f"{endpoint.provider} {endpoint.base_url} {mark}"
-        return Live(endpoint, provider, gate, timing, shared, place, lane)
-
-    async def _keep_what_was_learnt(self) -> None:
-        with contextlib.suppress(RedloomError):
-            for live in self.lives:
-                whom = "|".join(live.endpoint.quota)
-                learnt = live.gate.learnt()
-                if learnt["rate"] or learnt["slots"]:
-                    await self.records.learn("gate", whom, learnt, self.clock.now())
 
     # runs
 

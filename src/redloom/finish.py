@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,9 @@ from .job import JobStatus
 from .journal import Row
 from .metadata import About
 from .naming import file_name
+from .poll import Heard
 from .prompt import parse_size
-from .records import Ending, ImageRecord, Job, JobEnding, Records, Run
+from .records import ImageRecord, Job, JobEnding, Records, Run
 from .retry import download_pause
 from .route import Live
 from .task import made_ending
@@ -52,21 +53,27 @@ class Finisher:
     downloads: Downloads
 
     async def finish(
-        self, run: Run, job: Job, live: Live, task: int, made: Made, ticket: Ticket | None
-    ) -> JobEnding:
-        """The outcome of a job whose task has its picture; on record when this returns."""
-        began = self.clock.now()
+        self, run: Run, job: Job, live: Live, task: int, heard: Heard, ticket: Ticket | None
+    ) -> tuple[JobEnding, tuple[float | None, str]]:
+        """The outcome of a job whose task has its picture, on record when this returns; its price."""
+        began, made = self.clock.now(), heard.outcome
+        assert isinstance(made, Made)
+        row = await self.records.task(task)
+        assert row is not None
+        about = about_of(job, live, row, made, began)
+        price = (about.price, about.currency)
         try:
             fetched = await self._fetch(job, live, task, made, ticket)
         except PictureError as error:
-            return await self._not_fetched(job, task, made, error)
-        row = await self.records.task(task)
-        assert row is not None
-        image = await offload(self.store.put, fetched)
-        about = about_of(job, live, row, made, self.clock.now())
-        ending = await self._deliver(run, job, image, about, fetched.flags, task)
+            return await self._not_fetched(job, task, heard, error), price
+        fetched_at = self.clock.now()
+        about = replace(
+            about, finished_at=fetched_at, seconds=round(fetched_at - row["intent_at"], 3)
+        )
+        image, ending = await self._deliver(run, job, fetched, about, fetched.flags, task)
         record = self._image_record(job, image, task, about)
         closing = made_ending(made, self.clock.now())
+        closing = replace(closing, polls=heard.polls, seen_at=heard.at, fetched_at=fetched_at)
         await self.records.end_task_and_job(task, closing, ending, record)
         self.stream.tell(
             Downloaded(
@@ -74,7 +81,7 @@ class Finisher:
                 size_bytes=image.size_bytes, seconds=self.clock.now() - began,
             )
         )  # fmt: skip
-        return ending
+        return ending, price
 
     async def from_store(self, run: Run, job: Job) -> JobEnding | None:
         """Deliver the picture that the store has for the job's key; None where it is gone."""
@@ -92,7 +99,7 @@ class Finisher:
             )  # fmt: skip
         else:
             about = _about_from_json(kept["about"], job)
-            ending = await self._deliver(run, job, image, about, (), kept["task"])
+            _, ending = await self._deliver(run, job, image, about, (), kept["task"])
         await self.records.end_job(ending)
         return ending
 
@@ -113,7 +120,9 @@ class Finisher:
             expires=expires,
         )
 
-    async def _not_fetched(self, job: Job, task: int, made: Made, error: PictureError) -> JobEnding:
+    async def _not_fetched(
+        self, job: Job, task: int, heard: Heard, error: PictureError
+    ) -> JobEnding:
         """Paid for, and not here. A far side that is down leaves the task for the next start;
         a link that is gone for good, or bytes that are no picture, end it.
         """
@@ -121,15 +130,14 @@ class Finisher:
             id=job.id, status="failed", ended=self.clock.now(), task=task,
             code=error.code, error=str(error),
         )  # fmt: skip
-        closing = made_ending(made, self.clock.now())
+        assert isinstance(heard.outcome, Made)
+        closing = made_ending(heard.outcome, self.clock.now())
+        closing = replace(closing, polls=heard.polls, seen_at=heard.at)
         if isinstance(error, FetchFailed):
             await self.records.made(task, closing)
             await self.records.end_job(ending)
             return ending
-        lost = Ending(
-            state="lost", billed="yes", at=self.clock.now(), code=error.code, error=str(error),
-            result=closing.result, queued=closing.queued, started=closing.started, ended=closing.ended,
-        )  # fmt: skip
+        lost = replace(closing, state="lost", code=error.code, error=str(error))
         await self.records.end_task_and_job(task, lost, ending)
         return ending
 
@@ -137,20 +145,25 @@ class Finisher:
         self,
         run: Run,
         job: Job,
-        image: Image,
+        source: Fetched | Image,
         about: About,
         flags: tuple[str, ...],
         task: int | None,
-    ) -> JobEnding:
-        """The file in the run's folder, where it has one; the outcome ``ok`` for the journal."""
-        file = sha = ""
-        if run.out:
+    ) -> tuple[Image, JobEnding]:
+        """Into the store, and the file into the run's folder, where it has one; outcome ``ok``."""
+
+        def work() -> tuple[Image, str, str]:
+            image = self.store.put(source) if isinstance(source, Fetched) else source
+            if not run.out:
+                return image, "", ""
             options = Delivery(**run.options.get("delivery", {}))
             name = name_of(run, job, options.format or image.format)
-            delivered = await offload(deliver, image, Path(run.out) / name, about, options)
-            file, sha = name.as_posix(), delivered.sha256
+            delivered = deliver(image, Path(run.out) / name, about, options)
+            return image, name.as_posix(), delivered.sha256
+
+        image, file, sha = await offload(work)
         status: JobStatus = "ok"
-        return JobEnding(
+        return image, JobEnding(
             id=job.id, status=status, ended=self.clock.now(), task=task, image=image.sha256,
             file=file, sha256=sha, flags=" ".join(flags),
         )  # fmt: skip

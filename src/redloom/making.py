@@ -12,13 +12,13 @@ import asyncio
 import logging
 import random
 import sqlite3
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 from .carried import Carried
 from .clock import Clock
-from .endpoint import Canceled, Failed, Fitted, Made, Outcome, Ticket
+from .endpoint import Canceled, Failed, Fitted, Made, Ticket
 from .errors import (
     AnswerLost,
     EndpointStopped,
@@ -32,7 +32,9 @@ from .finish import Finisher
 from .job import JobStatus
 from .journal import Row
 from .lang import Text
+from .limit import Slot
 from .looking import Lookout, Lost
+from .poll import Heard
 from .records import Ending, Job, JobEnding, Records
 from .retry import (
     Again,
@@ -53,9 +55,12 @@ from .task import (
     ticket_from_json,
     ticket_to_json,
 )
+from .timing import CALM
 
 log = logging.getLogger("redloom")
 T = TypeVar("T")
+IN_PERSON = 10
+"""Priority from which a person is waiting for the run's pictures."""
 
 
 class Floor(Protocol):
@@ -113,31 +118,31 @@ class Maker:
         )
 
     async def make(self, carried: Carried, job: Job, live: Live, fitted: Fitted) -> None:
-        slot = _Slot(live, self.floor.wake)
+        slot = Slot(live.gate)
         attempt = Attempt(self.records, self.clock, live, job, fitted.asked, self.floor.epoch)
         price = live.price(fitted.asked).amount
         try:
             answer = await self.surely(attempt.submit())
         except AnswerLost:
-            slot.release()
+            self._give_back(slot)
             await self.into_doubt(carried, job, live, attempt.id)
             return
         except sqlite3.IntegrityError:
-            slot.release()
+            self._give_back(slot)
             carried.purse.release(price)
             await self.being_made(carried, job)
             return
         except ServiceError as error:
-            slot.release()
+            self._give_back(slot)
             carried.purse.release(price)
             await self._after_no(carried, job, live, error)
             return
         except EpochPassed:
-            slot.release()
+            self._give_back(slot)
             raise
         except Exception:
             # A mistake of the provider's after the POST: the same as no answer.
-            slot.release()
+            self._give_back(slot)
             if not attempt.id:
                 raise
             log.exception("provider of %s", live.name)
@@ -155,30 +160,31 @@ class Maker:
         live: Live,
         task: int,
         answer: Ticket | Made,
-        slot: _Slot,
+        slot: Slot,
         price: float | None,
         first_poll: float | None = None,
     ) -> None:
         """From the ticket to the outcome."""
         try:
-            outcome: Outcome
             if isinstance(answer, Ticket):
-                outcome = await self._wait(carried, job, live, answer, first_poll)
+                heard = await self._wait(carried, job, live, answer, slot, first_poll)
             else:
-                outcome = answer
+                heard = Heard(answer, 0, self.clock.now())
         except EndpointStopped as error:
             self._stop(live, error)
             carried.hand.pop(job.id, None)
             self.floor.free_key(job)
             return
         finally:
-            slot.release()
+            self._give_back(slot)
+        outcome = heard.outcome
         if isinstance(outcome, Made):
-            await self._finish(carried, job, live, task, outcome, answer)
+            live.breaker.succeeded()
+            await self._finish(carried, job, live, task, heard, answer)
         elif isinstance(outcome, Failed):
             if not outcome.billed:
                 carried.purse.release(price)
-            await self._after_failed(carried, job, live, task, outcome)
+            await self._after_failed(carried, job, live, task, outcome, heard)
         elif isinstance(outcome, Canceled):
             carried.purse.release(price)
             await self._after_cancel(carried, job, task)
@@ -186,32 +192,40 @@ class Maker:
             await self._after_unknown(carried, job, task)
 
     async def _wait(
-        self, carried: Carried, job: Job, live: Live, ticket: Ticket, first: float | None
-    ) -> Outcome:
-        def running(at: float) -> None:
-            self.stream.tell(
-                Running(at=at, run=job.run, row=job.row, take=job.take, endpoint=live.name)
-            )
+        self,
+        carried: Carried,
+        job: Job,
+        live: Live,
+        ticket: Ticket,
+        slot: Slot,
+        first: float | None,
+    ) -> Heard:
+        def state(running: bool, since: float) -> None:
+            if slot.saw(running) and running:
+                self.stream.tell(
+                    Running(at=since, run=job.run, row=job.row, take=job.take, endpoint=live.name)
+                )
 
-        outcome = await live.polls.wait(
-            live.provider, ticket, self.clock.now(), live.timing, running, first=first
-        )
-        if isinstance(outcome, Made):
-            started, ended = outcome.times.started, outcome.times.ended
+        urgent = carried.run.priority >= IN_PERSON
+        kind = job.request.size
+        heard = await live.polls.wait(
+            live.provider, ticket, self.clock.now(), live.timings.of(kind), state, first=first,
+            cost=lambda: min(live.poll_cost(), CALM) if urgent else live.poll_cost(),
+        )  # fmt: skip
+        if isinstance(heard.outcome, Made):
+            started, ended = heard.outcome.times.started, heard.outcome.times.ended
             if started is not None and ended is not None:
-                live.timing.learn(max(0.0, ended - started))
-        return outcome
+                live.timings.learn(kind, max(0.0, ended - started))
+        return heard
 
     async def _finish(
-        self, carried: Carried, job: Job, live: Live, task: int, made: Made, answer: Ticket | Made
+        self, carried: Carried, job: Job, live: Live, task: int, heard: Heard, answer: Ticket | Made
     ) -> None:
         ticket = answer if isinstance(answer, Ticket) else None
-        ending = await self.surely(self.finisher.finish(carried.run, job, live, task, made, ticket))
-        self.floor.outcome(carried, job, ending, live, await self._price_of(task))
-
-    async def _price_of(self, task: int) -> tuple[float | None, str]:
-        row = await self.records.task(task)
-        return (None, "") if row is None else (row["price"], row["currency"])
+        ending, price = await self.surely(
+            self.finisher.finish(carried.run, job, live, task, heard, ticket)
+        )
+        self.floor.outcome(carried, job, ending, live, price)
 
     async def from_store(self, carried: Carried, job: Job) -> None:
         """The picture is there already: deliver it; if the store has lost it, make it."""
@@ -242,16 +256,28 @@ class Maker:
             carried.put_back(job)
             return
         tally.noes += 1
+        self._count_failure(live, error)
         await self._act(carried, job, live, error, decision)
 
+    def _count_failure(self, live: Live, error: ServiceError) -> None:
+        """For the breaker: a refusal of the words is a sound service's answer."""
+        if isinstance(error, Refused):
+            live.breaker.succeeded()
+        else:
+            live.breaker.failed(self.clock.now())
+
     async def _after_failed(
-        self, carried: Carried, job: Job, live: Live, task: int, failed: Failed
+        self, carried: Carried, job: Job, live: Live, task: int, failed: Failed, heard: Heard
     ) -> None:
         tally = carried.tally(job)
         policy = self._policy_of(carried)
         decision = after_failure(failed.error, tally.failures, policy, self.rng)
         tally.failures += 1
-        await self.surely(self.records.end_task(task, failed_ending(failed, self.clock.now())))
+        self._count_failure(live, failed.error)
+        ending = failed_ending(failed, self.clock.now())
+        await self.surely(
+            self.records.end_task(task, replace(ending, polls=heard.polls, seen_at=heard.at))
+        )
         await self._act(carried, job, live, failed.error, decision, task)
 
     async def _act(
@@ -315,7 +341,7 @@ class Maker:
             self.records.accept(lost.task, ticket.id, ticket_to_json(ticket), self.clock.now())
         )
         live.gate.outstanding += 1
-        slot = _Slot(live, self.floor.wake)
+        slot = Slot(live.gate)
         self._say_submitted(carried, job, live, ticket)
         work = self.see_through(
             carried, job, live, lost.task, ticket, slot, lost.price, self.clock.now()
@@ -406,7 +432,7 @@ class Maker:
         else:
             answer = Made(picture_from_json(row["result"]))
         live.gate.outstanding += 1
-        slot = _Slot(live, self.floor.wake)
+        slot = Slot(live.gate)
         await self.see_through(
             carried, job, live, row["id"], answer, slot, row["price"], self.clock.now()
         )
@@ -451,26 +477,17 @@ class Maker:
     def _allowance(self, live: Live) -> Allowance:
         return self._allowances.setdefault("|".join(live.endpoint.quota[:2]), Allowance())
 
+    def _give_back(self, slot: Slot) -> None:
+        """The slot is free: somebody else may go."""
+        if slot.release():
+            self.floor.wake()
+
     async def surely(self, work: Awaitable[T]) -> T:
         """Await ``work`` so that being cancelled does not stop it half-way (rule 1)."""
         task = asyncio.ensure_future(work)
         self.critical.add(task)
         task.add_done_callback(self.critical.discard)
         return await asyncio.shield(task)
-
-
-class _Slot:
-    """A slot at an endpoint, given back once."""
-
-    def __init__(self, live: Live, wake: Callable[[], None]) -> None:
-        self._live: Live | None = live
-        self._wake = wake
-
-    def release(self) -> None:
-        live, self._live = self._live, None
-        if live is not None:
-            live.gate.release()
-            self._wake()
 
 
 def _without_store(job: Job) -> Job:

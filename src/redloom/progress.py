@@ -75,7 +75,8 @@ class Tally:
     good: int = 0
     bad: int = 0
     doubts: int = 0
-    spent: float = 0.0
+    bills: dict[str, float] = field(default_factory=dict)
+    """What each run has cost: as the engine tells, else added up from the outcomes."""
     cap: float | None = None
     currency: str = ""
     held_until: float = 0.0
@@ -84,6 +85,12 @@ class Tally:
     began: float | None = None
     flying: set[tuple[str, int, int]] = field(default_factory=set)
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+    _told: set[str] = field(default_factory=set)
+
+    @property
+    def spent(self) -> float:
+        """Of all runs watched."""
+        return sum(self.bills.values())
 
     def see(self, event: Event) -> None:
         """Take one record into account."""
@@ -99,7 +106,9 @@ class Tally:
         elif isinstance(event, Held):
             self.held_until, self.held_why = event.until, str(event.reason)
         elif isinstance(event, Money):
-            self.spent, self.cap, self.currency = event.spent, event.cap, event.currency
+            self.cap, self.currency = event.cap, event.currency
+            self.bills[event.run] = event.spent
+            self._told.add(event.run)
         elif isinstance(event, Doubtful):
             self.doubts += 1
 
@@ -108,8 +117,8 @@ class Tally:
         self.done += 1
         self.good += event.status in ("ok", "duplicate")
         self.bad += event.status not in ("ok", "duplicate")
-        if event.price:
-            self.spent += event.price
+        if event.price and event.run not in self._told:
+            self.bills[event.run] = self.bills.get(event.run, 0.0) + event.price
             self.currency = event.currency
         if event.status != "duplicate":
             self.recent.append(event.at)

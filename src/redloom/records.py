@@ -136,6 +136,12 @@ class Ending:
     price: float | None = None
     currency: str | None = None
     price_source: str | None = None
+    polls: int = 0
+    """Status queries spent on it since it was last written down."""
+    seen_at: float | None = None
+    """When we learnt that it had ended, nominal Unix seconds."""
+    fetched_at: float | None = None
+    """When its bytes lay whole and verified on the disk, nominal Unix seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -394,7 +400,7 @@ class Records:
     async def made(self, task: int, ending: Ending) -> None:
         """Record a finished picture whose bytes are not here yet."""
         values = _slots(ending)
-        for name in ("state", "billed", "code", "error"):
+        for name in ("state", "billed", "code", "error", "fetched_at"):
             del values[name]
         await self.journal.do(lambda db: db.run("set_made", id=task, **values), "made")
 
