@@ -71,8 +71,8 @@ def test_pause_finishes_what_is_paid_for(tmp_path: Path) -> None:
         assert len(results) == bought < 40
         await engine.resume(added)
         rest = [r async for r in engine.follow(added)]
-        assert {(r.row, r.status) for r in rest} == {(k, "ok") for k in range(1, 21)}
-        assert provider.submits == 20
+        assert {(r.row, r.status) for r in rest} == {(k, "ok") for k in range(1, 41)}
+        assert provider.submits == 40
 
     with_engine(tmp_path, work)
 
