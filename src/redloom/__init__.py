@@ -9,6 +9,7 @@ The ground
     errors    everything that can go wrong, by what to do next and whether money may be gone
     clock     nominal time; the seam that tests and benchmarks turn
     events    what happened, as frozen records on one stream
+    bound     how fast a run could be at most
 
 The way of one picture, in the order that it goes
     prompt        what is asked: text, size, seed, count
