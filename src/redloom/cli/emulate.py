@@ -60,6 +60,10 @@ from .common import Common, command, option
 )  # fmt: skip
 @option("--faults", default=None, metavar="NAME=RATE,…", zh="要出的故障", en="what is to go wrong")
 @option(
+    "--stragglers", type=click.FloatRange(0, 1), default=None, metavar="RATE",
+    zh="这一部分提示词慢八倍", en="the part of prompts that take eight times as long",
+)  # fmt: skip
+@option(
     "--mid-run", default=None, metavar="SECONDS:WHAT=VALUE,…",
     zh="中途的变化，秒数从第一次受理算起：concurrency=3、rps=1、slower=4",
     en="what changes so long after the first accepted request: concurrency=3, rps=1, slower=4",

@@ -23,6 +23,7 @@ from .service_time import ServiceTime, draw
 
 EXTENDS_S = (3.0, 4.0)
 """What rewriting the prompt adds, by the published page."""
+STRAGGLE = 8.0
 TASK_TIMEOUT_S = 3 * 3600.0
 """An asynchronous task unfinished after this is InternalError.Timeout, by the published page."""
 
@@ -42,6 +43,8 @@ class Emulated:
     task_calls_per_second: float | None = 20.0
     """Limit of each of poll, list and cancel, per account. None: no limit."""
     faults: Faults = field(default_factory=Faults)
+    stragglers: float = 0.0
+    """The part of prompts whose tasks take `STRAGGLE` times as long."""
     changes: tuple[Change, ...] = ()
     """What changes in the middle, in seconds after the first accepted request."""
     keys: Mapping[str, str] = field(default_factory=lambda: {"sk-emulated": "emulated"})
@@ -73,6 +76,11 @@ class Emulated:
     chat: Callable[[dict[str, Any]], dict[str, Any] | str] | None = None
     """Answers chat requests: a whole answer, or the words of one."""
     seed: int = 0
+
+    def takes_s(self, prompt: str) -> float:
+        """Seconds of service time for ``prompt``, before it is rewritten or fails."""
+        slow = self.stragglers > 0 and draw(self.seed, "straggles", prompt) < self.stragglers
+        return self.latency.of(self.seed, prompt) * (STRAGGLE if slow else 1.0)
 
 
 class Service:
@@ -147,7 +155,7 @@ class Service:
         settings = self.settings
         if settings.latency.zero:
             return 0.0
-        takes = settings.latency.of(settings.seed, prompt)
+        takes = settings.takes_s(prompt)
         if wanted.extend:
             low, high = EXTENDS_S
             takes += low + (high - low) * draw(settings.seed, "extend", prompt)
