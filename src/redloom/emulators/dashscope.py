@@ -26,6 +26,7 @@ from aiohttp import web
 from redloom.clock import Clock
 
 from . import dashscope_answers as answers
+from .changes import Change, parse_changes
 from .dashscope_faults import FAULTS
 from .dashscope_files import PATH as FILE_PATH
 from .dashscope_files import SLOW_S, Files
@@ -39,12 +40,14 @@ from .service_time import ServiceTime, parse_service_time
 
 __all__ = [
     "FAULTS",
+    "Change",
     "DashScopeEmulator",
     "Emulated",
     "Faults",
     "Ledger",
     "Purchase",
     "ServiceTime",
+    "parse_changes",
     "parse_faults",
     "parse_service_time",
     "read_ledger",
@@ -222,6 +225,7 @@ class DashScopeEmulator:
         if task.fate == "refused":
             said = "Output data may contain inappropriate content."
             return 400, answers.refusal("inspected", task.request_id, said)
+        self.ledger.told(task, self._clock.now())
         return 200, answers.made_at_once(task, self._files.urls(task, self._clock.now()))
 
     # Tasks
@@ -273,6 +277,8 @@ class DashScopeEmulator:
         ended = task.ended is not None and task.ended <= now
         signed = now if self.settings.fresh_links or task.ended is None else task.ended
         urls = self._files.urls(task, signed) if ended else []
+        if ended:
+            self.ledger.told(task, now)
         tells = self.settings.original_prompt
         if tells is None:
             tells = self._service.models[task.model].tells and task.path.startswith(
