@@ -271,10 +271,9 @@ class Polls:
     def _planned(self, watch: Watch, now: float) -> float:
         """Running: by the hazard. Still queued there: it needs at least the shortest work yet."""
         cost, timing = watch.cost(), watch.timing
-        if watch.started is not None:
-            return timing.next_poll(max(0.0, now - watch.started), cost)
-        queued = now - watch.accepted_at
-        return timing.next_poll(max(timing.first(), min(queued, timing.median)), cost)
+        if watch.started is None:
+            return max(timing.first(), SAFETY_S * min(1.0, timing.median / 60.0))
+        return timing.next_poll(max(0.0, now - watch.started), cost)
 
     def _may_appear(self, watch: Watch, now: float) -> bool:
         watch.unknown += 1
