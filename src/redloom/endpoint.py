@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from .clock import Clock, SystemClock, offload
@@ -168,6 +169,8 @@ class Tools:
     key: str = field(default="", repr=False)
     clock: Clock = field(default_factory=SystemClock)
     wire: Callable[..., Wire] = Wire
+    folder: Path | None = None
+    """Where pictures that come inside an answer are set down (`Picture.file`); None: in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,10 +216,15 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture as the service hands it over: a link, or the bytes themselves."""
+    """A picture as the service hands it over: a link, or the bytes themselves.
+
+    ``file`` is the path of bytes that came whole and lie on the disk already: what large pictures
+    inside an answer should be, so that a crash does not lose them and memory does not hold them.
+    """
 
     url: str = ""
     data: bytes | None = None
+    file: str = ""
     revised_prompt: str = ""
     seed: int | None = None
 
@@ -298,7 +306,8 @@ class Provider(Protocol):
         """Ask for one picture; paid from here on.
 
         Raises NotSent, Throttled, Unavailable (repeatable); AnswerLost (look first);
-        Refused, EndpointStopped (do not repeat).
+        Refused, EndpointStopped (do not repeat); TaskFailed where a synchronous service took
+        the request and no picture came (repeated as often as a failed task is).
         """
 
     async def poll(self, ticket: Ticket) -> Outcome:

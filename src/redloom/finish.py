@@ -68,6 +68,7 @@ class Finisher:
         record = self._image_record(job, image, task, about)
         closing = made_ending(made, self.clock.now())
         await self.records.end_task_and_job(task, closing, ending, record)
+        await self.downloads.let_go(made.picture)
         self.stream.tell(
             Downloaded(
                 at=self.clock.now(), run=job.run, row=job.row, take=job.take,
@@ -131,6 +132,7 @@ class Finisher:
             result=closing.result, queued=closing.queued, started=closing.started, ended=closing.ended,
         )  # fmt: skip
         await self.records.end_task_and_job(task, lost, ending)
+        await self.downloads.let_go(made.picture)
         return ending
 
     async def _deliver(

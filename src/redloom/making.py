@@ -21,10 +21,12 @@ from .clock import Clock
 from .endpoint import Canceled, Failed, Fitted, Made, Outcome, Ticket
 from .errors import (
     AnswerLost,
+    ContentRefused,
     EndpointStopped,
     EpochPassed,
     Refused,
     ServiceError,
+    TaskFailed,
     Throttled,
 )
 from .events import Doubtful, Held, Retrying, Running, Stopped, Stream, Submitted
@@ -241,7 +243,10 @@ class Maker:
             self.floor.free_key(job)
             carried.put_back(job)
             return
-        tally.noes += 1
+        if isinstance(error, TaskFailed | ContentRefused):
+            tally.failures += 1  # a synchronous lane took it, and no picture came
+        else:
+            tally.noes += 1
         await self._act(carried, job, live, error, decision)
 
     async def _after_failed(
