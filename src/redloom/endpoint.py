@@ -24,7 +24,7 @@ from typing import Any, Literal, Protocol
 from .clock import Clock, SystemClock, offload
 from .errors import ServiceError
 from .lang import Text
-from .wire import Answer, Wire
+from .wire import Answer, Part, Wire
 
 __all__ = [
     "Answer",
@@ -39,10 +39,12 @@ __all__ = [
     "Limits",
     "Made",
     "Outcome",
+    "Part",
     "Picture",
     "Price",
     "Provider",
     "Seen",
+    "Size",
     "Ticket",
     "Times",
     "Tools",
@@ -341,4 +343,6 @@ class Defaults:
     base_url: str = ""
     model: str = ""
     needs_key: bool = True
+    option_variables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Options of the endpoint that the environment may set, by the variables' names."""
     label: Text = field(default_factory=lambda: Text("", ""))

@@ -10,7 +10,7 @@ May import: errors, clock, lang, spill.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +53,17 @@ class Answer:
             return None
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A file in a multipart form (RFC 7578)."""
+
+    field: str
+    name: str
+    kind: str
+    """Its MIME type."""
+    data: bytes
+
+
 @dataclass(slots=True)
 class _Sent:
     """Whether the request's head has been written to the socket."""
@@ -93,9 +104,14 @@ class Wire:
         *,
         headers: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
+        parts: Sequence[Part] = (),
     ) -> Answer:
-        """POST JSON. Raises NotSent where nothing left, AnswerLost where the answer broke off."""
-        return await self._exchange("POST", path, payload, None, headers, timeout_s)
+        """POST JSON, or with ``parts`` a form whose plain fields are the payload's.
+
+        Raises NotSent where nothing left, AnswerLost where the answer broke off.
+        """
+        form = _form(payload, parts) if parts else _json(payload)
+        return await self._exchange("POST", path, form, None, headers, timeout_s)
 
     async def get(
         self,
@@ -118,7 +134,7 @@ class Wire:
         self,
         method: str,
         path: str,
-        payload: Mapping[str, Any] | None,
+        data: aiohttp.BytesPayload | aiohttp.FormData | None,
         query: Mapping[str, str] | None,
         headers: Mapping[str, str] | None,
         timeout_s: float | None,
@@ -130,7 +146,6 @@ class Wire:
             total=max(10.0, self._clock.real(timeout_s or self._timeout_s)),
             sock_connect=max(5.0, self._clock.real(15.0)),
         )
-        data = None if payload is None else json.dumps(payload, ensure_ascii=False).encode()
         with held(), _translated(method, self.base_url, sent):
             session = await self._open()
             async with session.request(
@@ -168,6 +183,25 @@ class Wire:
         """The pooled session itself, for a provider that streams or uses a websocket."""
         with held():
             yield await self._open()
+
+
+def _json(payload: Mapping[str, Any]) -> aiohttp.BytesPayload:
+    """JSON under its own name: bytes alone go out as application/octet-stream."""
+    import aiohttp
+
+    raw = json.dumps(payload, ensure_ascii=False).encode()
+    return aiohttp.BytesPayload(raw, content_type="application/json")
+
+
+def _form(payload: Mapping[str, Any], parts: Sequence[Part]) -> aiohttp.FormData:
+    import aiohttp
+
+    form = aiohttp.FormData()
+    for name, value in payload.items():
+        form.add_field(name, value if isinstance(value, str) else json.dumps(value))
+    for part in parts:
+        form.add_field(part.field, part.data, filename=part.name, content_type=part.kind)
+    return form
 
 
 async def _mark_sent(_session: Any, context: Any, _params: Any) -> None:

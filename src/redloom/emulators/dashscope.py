@@ -35,7 +35,7 @@ from .dashscope_service import Emulated, Service
 from .dashscope_tasks import Task
 from .faults import Faults, parse
 from .ledger import Ledger, Purchase, prompt_sha, read_ledger
-from .server import HTML, LocalServer, json_answer, reset, text_answer
+from .server import HTML, LocalServer, is_json, json_answer, reset, text_answer
 from .service_time import ServiceTime, parse_service_time
 
 __all__ = [
@@ -133,7 +133,7 @@ class DashScopeEmulator:
     async def _create(self, request: web.BaseRequest, path: Path) -> web.StreamResponse:
         self.ledger.counts["submit"] += 1
         number = self.ledger.counts["submit"]
-        body = _object(await request.read())
+        body = _object(await request.read()) if is_json(request) else None
         prompt = full_prompt(path, body or {})
         identity = prompt_sha(prompt)
         self._service.asked[identity] += 1
