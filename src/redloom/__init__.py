@@ -54,6 +54,7 @@ The rooms
     settings_form what a settings file may hold
     settings      where every setting comes from
     engine        add runs, follow them, pause, resume, cancel
+    conformance   what every provider must do, as cases against its emulator
     progress      a run as a person watches it
     note          a story into a note: writer, pages, export
     config_manager  RedBookContentGen's settings class

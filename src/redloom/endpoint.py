@@ -10,6 +10,7 @@ What a provider file must hold::
     def create(endpoint: Endpoint, tools: Tools) -> Provider     # required
     DEFAULTS: Defaults                                           # environment, hosts, model
 
+Blocking work (reading a reference picture) goes through `offload`, off the loop.
 May import: errors, clock, lang, wire.
 """
 
@@ -20,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from .clock import Clock, SystemClock
+from .clock import Clock, SystemClock, offload
 from .errors import ServiceError
 from .lang import Text
 from .wire import Answer, Wire
@@ -48,6 +49,7 @@ __all__ = [
     "Unknown",
     "Waiting",
     "Wire",
+    "offload",
 ]
 
 Lane = Literal["sync", "async"]
@@ -116,6 +118,24 @@ class Capabilities:
     """Whether its pictures need the implicit AIGC label; a typeset card does not."""
     picture_hosts: tuple[str, ...] = ()
     """Host suffixes (``.aliyuncs.com``) on which its results may lie, besides its own host."""
+    ratios: tuple[str, ...] = ()
+    """Shapes by name (``3:4``) where the service takes a shape in the place of a size."""
+    formats: tuple[str, ...] = ("png",)
+    """File formats in which its pictures come."""
+    gives_links: bool = True
+    """Whether a picture comes as a link that expires (True), or as its bytes."""
+    record_life_s: float = 86400.0
+    """How long it knows a finished task, nominal seconds; `math.inf`: for good."""
+    regions: tuple[str, ...] = ()
+    """Regions whose keys are good only there; empty where a key is good everywhere."""
+    moderates: bool = True
+    """Whether it refuses content."""
+    throttles: bool = True
+    """Whether it refuses what comes too fast."""
+    checks_key: bool = True
+    """Whether `Provider.check` tries the key, for free."""
+    tells_progress: bool = False
+    """Whether a poll says how far a running task is."""
 
 
 @dataclass(frozen=True, slots=True)

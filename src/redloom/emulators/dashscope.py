@@ -26,6 +26,7 @@ from aiohttp import web
 from redloom.clock import Clock
 
 from . import dashscope_answers as answers
+from .contract import Variant
 from .dashscope_faults import FAULTS
 from .dashscope_files import PATH as FILE_PATH
 from .dashscope_files import SLOW_S, Files
@@ -41,6 +42,7 @@ __all__ = [
     "FAULTS",
     "DashScopeEmulator",
     "Emulated",
+    "Emulator",
     "Faults",
     "Ledger",
     "Purchase",
@@ -378,6 +380,23 @@ class DashScopeEmulator:
         return json_answer(request, body, content_type="application/json;charset=UTF-8")
 
 
+Emulator = DashScopeEmulator
+VARIANTS = {
+    name: Variant(name)
+    for name in (
+        "wan2.6-t2i",
+        "wan2.2-t2i-flash",
+        "wan2.7-image",
+        "wan2.5-i2i-preview",
+        "wanx-v1",
+        "qwen-image",
+        "qwen-image-2.0",
+        "z-image-turbo",
+        "kling/kling-v3-image-generation",
+    )
+} | {"singapore": Variant("wan2.1-t2i-plus", {"region": "ap-southeast-1"}, region="singapore")}
+"""One of each shape, lane and way of asking for a size; see `contract`."""
+
 _SUBMIT_WORDS = {
     "error": "error",
     "busy": "busy",
@@ -388,6 +407,8 @@ _SUBMIT_WORDS = {
     "exhausted": "exhausted",
     "unpaid": "unpaid",
     "refused": "inspected",
+    "closed": "closed",
+    "invalid": "invalid",
 }
 _POLL_WORDS = {"error": "error", "busy": "busy", "throttled": "rate"}
 _POLL_TEXTS: Mapping[str, tuple[str, int, str]] = {

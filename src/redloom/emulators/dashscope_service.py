@@ -116,6 +116,7 @@ class Service:
             height=height,
             n=wanted.n,
             seed=wanted.seed,
+            references=wanted.references,
             lane=lane,
             path=path,
             submitted=now,
