@@ -53,7 +53,7 @@ def ask(
 )
 def test_refusals(change: Mapping[str, Any], status: int, code: str) -> None:
     """What the model does not take is refused with Ark's own code, and nothing is billed."""
-    [(got, body)], emulator = ask({**BASE, **change})
+    [(got, body)], emulator = ask({**BASE, **change}, refused_words=("forbidden",))
     assert (got, body["error"]["code"]) == (status, code)
     assert set(body["error"]) == {"code", "message", "param", "type"}
     assert emulator.ledger.billed() == 0

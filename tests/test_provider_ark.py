@@ -317,6 +317,7 @@ def test_against_the_stand_in(tmp_path: Path) -> None:
     [
         ("@1:submit=throttled", Throttled),
         ("@1:submit=exhausted", AccountEmpty),
+        ("@1:submit=unpaid", AccountEmpty),
         ("@1:submit=refused", ContentRefused),
         ("@1:submit=error", Unavailable),
         ("@1:submit=busy", Throttled),

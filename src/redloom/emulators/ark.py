@@ -21,24 +21,26 @@ from aiohttp import web
 
 from redloom.clock import Clock
 
+from .contract import Variant
 from .dashscope_tasks import Task
 from .faults import Faults, parse
 from .server import json_answer
 from .service_time import ServiceTime, parse_service_time
 from .shop import ShopEmulator, Terms, Wanted, serve_until_cancelled
-from .shop_faults import LINKS, SYNCHRONOUS
+from .shop_faults import COMMON, INLINE, LINKS
 
 __all__ = [
     "FAULTS",
     "ArkEmulator",
     "Emulated",
+    "Emulator",
     "ServiceTime",
     "parse_faults",
     "parse_service_time",
     "serve",
 ]
 
-FAULTS = {**SYNCHRONOUS, **LINKS}
+FAULTS = {**COMMON, **LINKS, **INLINE}
 MODELS: Mapping[str, tuple[int, int]] = {
     "seedream-3-0-t2i-250415": (262_144, 4_194_304),
     "seedream-4-0-250828": (921_600, 16_777_216),
@@ -150,6 +152,16 @@ class ArkEmulator(ShopEmulator):
         return {"url": self.files.urls(task, self.clock.now())[number], "size": task.size}
 
 
+Emulator = ArkEmulator
+VARIANTS = {
+    "": Variant(),
+    "4.0": Variant("doubao-seedream-4-0-250828"),
+    "3.0": Variant("doubao-seedream-3-0-t2i-250415"),
+    "base64": Variant(options={"response_format": "b64_json"}),
+}
+"""See `contract`."""
+
+
 def _read(body: dict[str, Any]) -> Wanted:
     model, prompt = str(body.get("model", "")), body.get("prompt")
     bare = model.removeprefix("doubao-")
@@ -168,10 +180,10 @@ def _read(body: dict[str, Any]) -> Wanted:
     if "output_format" in body and not bare.startswith("seedream-5"):
         return Wanted(model, words, problem="parameter")
     images = body.get("image", [])
-    given = len(images) if isinstance(images, list) else 1
-    if given > (10 if "pro" in bare else 14):
+    references = len(images) if isinstance(images, list) else 1
+    if references > (10 if "pro" in bare else 14):
         return Wanted(model, words, problem="parameter")
-    return Wanted(model, words, size, body.get("seed"), _count(body))
+    return Wanted(model, words, size, body.get("seed"), _count(body), references)
 
 
 def _count(body: Mapping[str, Any]) -> int:

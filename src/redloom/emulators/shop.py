@@ -26,6 +26,7 @@ from .dashscope_files import SLOW_S
 from .dashscope_tasks import Bucket, Lane, Task
 from .faults import Faults
 from .ledger import Ledger, prompt_sha
+from .pictures import LABELS
 from .server import HTML, LocalServer, json_answer, reset, text_answer
 from .service_time import ServiceTime, draw
 from .shop_faults import SUBMIT_WORDS
@@ -60,7 +61,7 @@ class Terms:
     url_life_s: float = 86400.0
     record_life_s: float = 86400.0
     """How long a task can be polled and listed."""
-    refused_words: tuple[str, ...] = ("forbidden",)
+    refused_words: tuple[str, ...] = ()
     """A prompt with one of these is refused by moderation of the words."""
     seed: int = 0
 
@@ -73,6 +74,7 @@ class Wanted(NamedTuple):
     size: tuple[int, int] = (1024, 1024)
     seed: int | None = None
     n: int = 1
+    references: int = 0
     problem: str = ""
     message: str = ""
 
@@ -217,10 +219,12 @@ class ShopEmulator:
             prompt=wanted.prompt, sha=sha, cut_prompt=wanted.prompt, drawn=sha,
             size=f"{width}x{height}", width=width, height=height, n=wanted.n, seed=wanted.seed,
             lane=self.lane, path=str(number), submitted=now, ready=now, fate=fate, takes_s=takes_s,
-            labels=(*labels, mark) if mark else labels,
+            labels=(*labels, mark) if mark in LABELS else labels, references=wanted.references,
         )  # fmt: skip
         if fate not in ("failed", "refused", "empty"):
             task.billed = task.n
+        if mark == "broken":
+            self.files.broken.add(task.task_id)
         self.tasks[task.task_id] = task
         self.ledger.accepted(task)
         lane = self._lane(account, wanted.model)

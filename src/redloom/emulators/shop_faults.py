@@ -11,30 +11,14 @@ from collections.abc import Mapping
 
 from redloom.lang import Text
 
+from .contract import standard
 from .dashscope_faults import FAULTS as DASHSCOPE
 from .faults import Fault
 
 _SUBMIT = (
-    ("error", "提交得到 500", "500 at submit"),
-    ("busy", "提交得到 503", "503 at submit"),
-    ("throttled", "429，太快", "429, too fast"),
     ("concurrency", "429，同时太多", "429, too many at once"),
     ("quota", "429，一时的额度", "429, a quota for the moment"),
-    ("exhausted", "额度或余额用完", "quota or credit used up"),
-    ("refused", "用词被内容审核拦下", "moderation refuses the words"),
-)
-_TASK = (
-    ("failed", "受理后没有做成，不计费", "taken but not made; not billed"),
-    (
-        "refused",
-        "受理后出图被内容审核拦下，不计费",
-        "taken, then the picture is refused; not billed",
-    ),
-    (
-        "empty",
-        "受理后回答里没有图片，不计费",
-        "taken, then an answer without a picture; not billed",
-    ),
+    ("exhausted", "免费额度用完", "the free quota is used up"),
 )
 _FROM = (
     ("arrears", "从第 N 次提交起余额用完", "from the Nth submit on: no credit left"),
@@ -47,6 +31,9 @@ SUBMIT_WORDS = {
     "concurrency": "concurrency",
     "quota": "quota",
     "exhausted": "exhausted",
+    "unpaid": "arrears",
+    "closed": "model",
+    "invalid": "parameter",
     "refused": "words",
 }
 """What is refused, by the fault's word, in the words of `ShopEmulator.refuse`."""
@@ -61,23 +48,26 @@ def _named(where: str, table: tuple[tuple[str, str, str], ...]) -> dict[str, Fau
     return {f"{where}_{what}": Fault(where, what, Text(zh, en)) for what, zh, en in table}
 
 
-SYNCHRONOUS: Mapping[str, Fault] = {
-    **_kept("submit_reset", "submit_slow"),
+COMMON: Mapping[str, Fault] = {
+    **standard("submit", "answer", "task"),
+    **_kept("submit_slow", "answer_slow"),
     **_named("submit", _SUBMIT),
-    **_kept("answer_"),
-    **_named("task", _TASK),
     **_kept("picture_"),
     **{f"{what}_from": Fault("submit", what, Text(zh, en), "from") for what, zh, en in _FROM},
     "outage": DASHSCOPE["outage"],
     "down": DASHSCOPE["down"],
 }
-"""The faults of a service that answers with the picture itself."""
+"""The faults of every service."""
 
 LINKS: Mapping[str, Fault] = _kept("download_", "bad_download")
 """The faults of pictures that lie behind links."""
 
+INLINE: Mapping[str, Fault] = standard("picture")
+"""The faults of pictures that come inside an answer."""
+
 QUEUED: Mapping[str, Fault] = {
-    **_kept("poll_", "cancel_"),
+    **standard("poll"),
+    **_kept("poll_json", "poll_slow", "cancel_"),
     "task_unknown": Fault(
         "task",
         "unknown",
@@ -87,3 +77,4 @@ QUEUED: Mapping[str, Fault] = {
 """The faults of a queue's task calls."""
 
 LISTS: Mapping[str, Fault] = _kept("list_error", "list_throttled", "list_reset")
+"""The faults of a list of tasks."""

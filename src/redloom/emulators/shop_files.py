@@ -29,6 +29,8 @@ class ShopFiles(Files):
     def __init__(self, terms: Terms, clock: Clock, ledger: Ledger, *, signed: bool) -> None:
         super().__init__(terms, clock, ledger)
         self._signed = signed
+        self.broken: set[str] = set()
+        """Tasks whose pictures are cut short."""
 
     def named(self, path: str) -> tuple[str, int] | None:
         """The task and the number of the picture that lies at ``path``."""
@@ -38,6 +40,8 @@ class ShopFiles(Files):
     def data(self, task: Task, number: int = 0) -> bytes:
         """The picture's bytes, for a service that hands them over inside its answer."""
         data = self._bytes(task, number)
+        if task.task_id in self.broken:
+            return data[: len(data) * 2 // 3]
         self._ledger.fetched(task, hashlib.sha256(data).hexdigest())
         return data
 

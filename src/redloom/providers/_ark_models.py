@@ -20,7 +20,6 @@ from ._requests import Area
 AS_OF = "2026-06-30"
 PICTURES_PER_SECOND = 500 / 60
 URL_LIFE_S = 86400.0
-REFERENCE_BYTES = 10 * 1024 * 1024
 
 SIZES_2K: tuple[Size, ...] = (
     (2048, 2048), (1728, 2304), (2304, 1728), (1664, 2496), (2496, 1664),

@@ -1,16 +1,13 @@
-"""Parts of a request that several services share: sizes, seeds, references, refusals of ours.
+"""Parts of a request that several services share: sizes, seeds, options, refusals of ours.
 
 May import: endpoint, errors, lang.
 """
 
 from __future__ import annotations
 
-import base64
 import math
-import mimetypes
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from redloom.endpoint import Asked, Fitted, Size
@@ -168,40 +165,6 @@ def is_on(value: object) -> bool:
     if isinstance(value, str):
         return value.strip().lower() in ("true", "1", "yes", "on")
     return bool(value)
-
-
-def is_link(item: str) -> bool:
-    """Whether a reference is an address rather than a file of this machine."""
-    return item.startswith(("http://", "https://", "data:"))
-
-
-def file_reference(item: str, most_bytes: int) -> tuple[str, str]:
-    """A file's MIME type and its bytes in base64. For a worker thread. Raises Refused."""
-    path = Path(item)
-    try:
-        raw = path.read_bytes() if path.stat().st_size <= most_bytes else b""
-    except OSError as error:
-        raise Refused(
-            f"读不到参考图 {path.name}（{error.strerror}）；没有发出，没有花钱。",
-            f"The reference {path.name} cannot be read ({error.strerror}); nothing was sent or "
-            "spent.",
-        ) from error
-    if not raw:
-        most = most_bytes // (1024 * 1024)
-        raise Refused(
-            f"参考图 {path.name} 是空的，或超过 {most} MB；没有发出，没有花钱。",
-            f"The reference {path.name} is empty or over {most} MB; nothing was sent or spent.",
-        )
-    kind = mimetypes.guess_type(path.name)[0] or "image/png"
-    return kind, base64.b64encode(raw).decode()
-
-
-def data_url(item: str, most_bytes: int) -> str:
-    """A reference as most services take it: an address as it is, a file as a data URL."""
-    if is_link(item):
-        return item
-    kind, data = file_reference(item, most_bytes)
-    return f"data:{kind};base64,{data}"
 
 
 def _by(size: Size) -> str:

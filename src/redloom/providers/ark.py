@@ -10,7 +10,6 @@ May import: endpoint, errors, lang.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -41,15 +40,14 @@ from ._ark_errors import kind_of, of_entry, read
 from ._ark_models import (
     AS_OF,
     PICTURES_PER_SECOND,
-    REFERENCE_BYTES,
     URL_LIFE_S,
     Model,
     model,
 )
 from ._inline import inline
+from ._reference import data_url
 from ._requests import (
     changed,
-    data_url,
     is_on,
     refuse_unfit,
     reseeded,
@@ -113,6 +111,9 @@ class Ark:
             url_life_s=URL_LIFE_S,
             typical_s=table.typical_s,
             picture_hosts=(".volces.com", ".bytepluses.com"),
+            formats=("png", "jpeg"),
+            gives_links=self._endpoint.options.get("response_format") != "b64_json",
+            regions=("cn-beijing", "ap-southeast"),
         )
 
     def limits(self) -> Limits:
@@ -151,9 +152,7 @@ class Ark:
                 "火山方舟只有同步通道；没有发出，没有花钱。",
                 "Volcengine Ark has only the synchronous lane; nothing was sent or spent.",
             )
-        references = [
-            await asyncio.to_thread(data_url, item, REFERENCE_BYTES) for item in asked.references
-        ]
+        references = [await data_url(item) for item in asked.references]
         body = self._body(asked, references)
         headers = {"X-Client-Request-Id": f"redloom-{asked.key[:40]}"} if asked.key else None
         answer = await self._wire.post(_PATH, body, headers=headers)
