@@ -428,6 +428,30 @@ def test_bytes_take_the_same_way(tmp_path: Path) -> None:
     run(body())
 
 
+def test_a_file_that_came_with_the_answer_takes_the_same_way(tmp_path: Path) -> None:
+    """It is verified, stays until its outcome is on record, and serves again after a crash."""
+
+    async def body() -> None:
+        async with case(tmp_path, whole()) as it:
+            came = tmp_path / "spill-1.part"
+            for picture in (PNG, PNG):
+                came.write_bytes(picture)
+                got = await it.fetch(picture=Picture(file=str(came)))
+                assert got.path.read_bytes() == PNG
+                assert came.read_bytes() == PNG
+            await it.downloads.let_go(Picture(file=str(came)))
+            await it.downloads.let_go(Picture(file=str(came)))
+            assert not came.exists()
+            with pytest.raises(NotAPicture, match=r"no longer|不在"):
+                await it.fetch(picture=Picture(file=str(came)))
+            came.write_bytes(PNG[:-5])
+            with pytest.raises(NotAPicture):
+                await it.fetch(picture=Picture(file=str(came)))
+            assert it.clock.slept == []
+
+    run(body())
+
+
 def test_stalled_server_is_left(tmp_path: Path) -> None:
     """A server that sends nothing more is given up within the stall limit, a drip within the try."""
 

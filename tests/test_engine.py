@@ -7,7 +7,14 @@ from pathlib import Path
 
 from redloom.endpoint import Asked
 from redloom.engine import Engine, Result, RunOptions
-from redloom.errors import NotSent, ServiceError, Throttled, Unavailable
+from redloom.errors import (
+    ContentRefused,
+    NotSent,
+    ServiceError,
+    TaskFailed,
+    Throttled,
+    Unavailable,
+)
 from redloom.events import Event
 from redloom.testing import FakeProvider, Fate, JumpingClock, fake_endpoint, run
 
@@ -159,3 +166,20 @@ def test_what_never_arrived_is_sent_again(tmp_path: Path) -> None:
     assert [r.status for r in results] == ["ok"] * 3
     assert provider.submits == 4
     assert provider.billed() == 3
+
+
+def test_a_synchronous_no_is_not_asked_for_ever(tmp_path: Path) -> None:
+    """Blocked output at submit gets one other seed, a picture that does not come its few tries."""
+
+    def change(provider: FakeProvider) -> None:
+        def script(asked: Asked, _number: int) -> Fate | ServiceError:
+            if asked.prompt == "blocked":
+                return ContentRefused("出图被拦", "blocked", other_seed_may_pass=True)
+            return TaskFailed("没有图", "no picture")
+
+        provider.script = script
+
+    results, provider, _ = make(tmp_path, ["blocked", "empty"], change)
+    assert [r.status for r in results] == ["refused", "failed"]
+    assert provider.submits == 2 + 4
+    assert provider.billed() == 0

@@ -84,6 +84,14 @@ def test_a_failed_task_uses_up_tries() -> None:
     assert after_failure(Refused("", ""), 0, POLICY, RNG) == GiveUp("refused")
 
 
+def test_a_synchronous_failure_is_a_failed_task() -> None:
+    """A service that took the request and made no picture uses up tries, at submit as after it."""
+    rng, policy = random.Random(1), Policy(tries=2)
+    error = TaskFailed("没做成", "failed")
+    assert isinstance(after_submit(error, 9, 0, policy, rng), Again)
+    assert after_submit(error, 0, 2, policy, rng) == GiveUp("failed")
+
+
 def test_blocked_output_gets_one_other_seed() -> None:
     """Blocked words do not; and once is enough."""
     output = ContentRefused("", "", other_seed_may_pass=True)

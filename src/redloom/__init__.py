@@ -23,6 +23,7 @@ The way of one picture, in the order that it goes
     journal       what became of every job (SQLite; the SQL under names in journal.sql)
     records       the journal's typed operations
     workspace     the folder of journal and store, and who may spend in it
+    spill         pictures inside an answer go to disk as they arrive
     wire          one pooled HTTP session per endpoint; what left, what was lost
     endpoint      where it can be made: the Provider protocol, limits, price, capabilities
     limit         how fast an endpoint may be asked, and what a 429 teaches
@@ -56,6 +57,7 @@ The rooms
     settings      where every setting comes from
     equip         endpoints put to use: gates, lanes, poll schedulers
     engine        add runs, follow them, pause, resume, cancel
+    conformance   what every provider must do, as cases against its emulator
     progress      a run as a person watches it
     note          a story into a note: writer, pages, export
     config_manager  RedBookContentGen's settings class

@@ -136,10 +136,15 @@ class Downloads:
                 if picture.url == before or renewed > FRESH_LINKS:
                     await self._pause(attempt, error)
             except PictureError as error:
-                if picture.data is not None:
+                if picture.data is not None or picture.file:
                     raise  # the same bytes again are no better
                 await self._pause(attempt, error)
         raise AssertionError  # count() has no end
+
+    async def let_go(self, picture: Picture) -> None:
+        """The outcome is on record: the file that the answer was set down in may go."""
+        if picture.file:
+            await offload(_remove, Path(picture.file))
 
     async def close(self) -> None:
         """Give the connections back. Safe to call twice."""
@@ -161,7 +166,10 @@ class Downloads:
         size: tuple[int, int] | None,
         expires: float | None,
     ) -> Fetched:
-        if picture.data is not None:
+        if picture.file:
+            part = self._folder / f"{name}.0.part"
+            await offload(_take_over, Path(picture.file), part, rules)
+        elif picture.data is not None:
             part = await self._set_down(picture.data, name, rules)
         else:
             # The gate is for the transfer only: nobody holds a place while pausing or decoding.
@@ -525,6 +533,26 @@ async def _to_the_end(work: Callable[..., None], *args: object) -> None:
         await asyncio.wait([doing])
         doing.exception()  # looked at: being cancelled says more
         raise
+
+
+def _take_over(file: Path, part: Path, rules: Rules) -> None:
+    """A second name for a file received with the answer, which stays until the outcome is on
+    record: whatever happens in between, the picture is found again.
+    """
+    with on_disk():
+        if not file.is_file():
+            raise NotAPicture(
+                "随回答收下的图片文件已不在磁盘上。这张图已付费，取不回来了。",
+                "The file that the picture came in is no longer on the disk. It is paid for and "
+                "cannot be had again.",
+            )
+        if file.stat().st_size > rules.max_bytes:
+            raise _too_big(rules)
+        part.unlink(missing_ok=True)
+        try:
+            part.hardlink_to(file)
+        except OSError:  # a file system without hard links
+            part.write_bytes(file.read_bytes())
 
 
 def _write_whole(part: Path, data: bytes) -> None:

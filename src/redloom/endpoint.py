@@ -10,6 +10,7 @@ What a provider file must hold::
     def create(endpoint: Endpoint, tools: Tools) -> Provider     # required
     DEFAULTS: Defaults                                           # environment, hosts, model
 
+Blocking work (reading a reference picture) goes through `offload`, off the loop.
 May import: errors, clock, lang, wire.
 """
 
@@ -17,12 +18,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from .clock import Clock, SystemClock
+from .clock import Clock, SystemClock, offload
 from .errors import ServiceError
 from .lang import Text
-from .wire import Answer, Wire
+from .wire import Answer, Part, Wire
 
 __all__ = [
     "Answer",
@@ -37,16 +39,19 @@ __all__ = [
     "Limits",
     "Made",
     "Outcome",
+    "Part",
     "Picture",
     "Price",
     "Provider",
     "Seen",
+    "Size",
     "Ticket",
     "Times",
     "Tools",
     "Unknown",
     "Waiting",
     "Wire",
+    "offload",
 ]
 
 Lane = Literal["sync", "async"]
@@ -115,6 +120,24 @@ class Capabilities:
     """Whether its pictures need the implicit AIGC label; a typeset card does not."""
     picture_hosts: tuple[str, ...] = ()
     """Host suffixes (``.aliyuncs.com``) on which its results may lie, besides its own host."""
+    ratios: tuple[str, ...] = ()
+    """Shapes by name (``3:4``) where the service takes a shape in the place of a size."""
+    formats: tuple[str, ...] = ("png",)
+    """File formats in which its pictures come."""
+    gives_links: bool = True
+    """Whether a picture comes as a link that expires (True), or as its bytes."""
+    record_life_s: float = 86400.0
+    """How long it knows a finished task, nominal seconds; `math.inf`: for good."""
+    regions: tuple[str, ...] = ()
+    """Regions whose keys are good only there; empty where a key is good everywhere."""
+    moderates: bool = True
+    """Whether it refuses content."""
+    throttles: bool = True
+    """Whether it refuses what comes too fast."""
+    checks_key: bool = True
+    """Whether `Provider.check` tries the key, for free."""
+    tells_progress: bool = False
+    """Whether a poll says how far a running task is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +171,8 @@ class Tools:
     key: str = field(default="", repr=False)
     clock: Clock = field(default_factory=SystemClock)
     wire: Callable[..., Wire] = Wire
+    folder: Path | None = None
+    """Where pictures that come inside an answer are set down (`Picture.file`); None: in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +218,15 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture as the service hands it over: a link, or the bytes themselves."""
+    """A picture as the service hands it over: a link, or the bytes themselves.
+
+    ``file`` is the path of bytes that came whole and lie on the disk already: what large pictures
+    inside an answer should be, so that a crash does not lose them and memory does not hold them.
+    """
 
     url: str = ""
     data: bytes | None = None
+    file: str = ""
     revised_prompt: str = ""
     seed: int | None = None
 
@@ -278,7 +308,8 @@ class Provider(Protocol):
         """Ask for one picture; paid from here on.
 
         Raises NotSent, Throttled, Unavailable (repeatable); AnswerLost (look first);
-        Refused, EndpointStopped (do not repeat).
+        Refused, EndpointStopped (do not repeat); TaskFailed where a synchronous service took
+        the request and no picture came (repeated as often as a failed task is).
         """
 
     async def poll(self, ticket: Ticket) -> Outcome:
@@ -312,4 +343,6 @@ class Defaults:
     base_url: str = ""
     model: str = ""
     needs_key: bool = True
+    option_variables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Options of the endpoint that the environment may set, by the variables' names."""
     label: Text = field(default_factory=lambda: Text("", ""))

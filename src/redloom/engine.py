@@ -230,7 +230,7 @@ class Engine:
     def _create(self, config: EndpointConfig) -> Provider:
         from . import providers
 
-        tools = Tools(key=config.api_key, clock=self.clock)
+        tools = Tools(key=config.api_key, clock=self.clock, folder=self.workspace.partial)
         made: Provider = providers.load(config.provider).create(config.endpoint(), tools)
         return made
 

@@ -75,6 +75,7 @@ class Finisher:
         closing = made_ending(made, self.clock.now())
         closing = replace(closing, polls=heard.polls, seen_at=heard.at, fetched_at=fetched_at)
         await self.records.end_task_and_job(task, closing, ending, record)
+        await self.downloads.let_go(made.picture)
         self.stream.tell(
             Downloaded(
                 at=self.clock.now(), run=job.run, row=job.row, take=job.take,
@@ -139,6 +140,7 @@ class Finisher:
             return ending
         lost = replace(closing, state="lost", code=error.code, error=str(error))
         await self.records.end_task_and_job(task, lost, ending)
+        await self.downloads.let_go(made.picture)
         return ending
 
     async def _deliver(

@@ -21,10 +21,12 @@ from .clock import Clock
 from .endpoint import Canceled, Failed, Fitted, Made, Ticket
 from .errors import (
     AnswerLost,
+    ContentRefused,
     EndpointStopped,
     EpochPassed,
     Refused,
     ServiceError,
+    TaskFailed,
     Throttled,
 )
 from .events import Doubtful, Held, Retrying, Running, Stopped, Stream, Submitted
@@ -255,7 +257,10 @@ class Maker:
             self.floor.free_key(job)
             carried.put_back(job)
             return
-        tally.noes += 1
+        if isinstance(error, TaskFailed | ContentRefused):
+            tally.failures += 1  # a synchronous lane took it, and no picture came
+        else:
+            tally.noes += 1
         self._count_failure(live, error)
         await self._act(carried, job, live, error, decision)
 

@@ -103,6 +103,8 @@ def after_submit(
             return _after_moderation(error, tries, policy)
         case Refused():
             return GiveUp("refused")
+        case TaskFailed():
+            return after_failure(error, tries, policy, rng)
         case Throttled():
             return Again(believed(error.retry_after_s), counts=False, elsewhere=True)
         case NotSent() | Unavailable():

@@ -4,19 +4,21 @@ The difference decides about money: a POST whose bytes never left may be repeate
 answer was lost may not (rule 2). aiohttp's tracing signal ``on_request_headers_sent`` marks the
 moment; before it nothing can have reached the service.
 
-May import: errors, clock, lang.
+May import: errors, clock, lang, spill.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .clock import Clock, SystemClock, held
 from .errors import AnswerLost, NotSent
+from .spill import Spill
 
 if TYPE_CHECKING:
     import aiohttp
@@ -33,6 +35,15 @@ class Answer:
     headers: Mapping[str, str]
     text: str
     body: dict[str, Any] | None
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """Long base64 strings of the body, decoded on disk, by the names that stand for them."""
+
+    def discard(self, keep: str = "") -> None:
+        """Remove the files that nobody takes; ``keep`` is the name of the one that is taken."""
+        for name, path in self.files.items():
+            if name != keep:
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
 
     def retry_after_s(self) -> float | None:
         """Seconds from a ``Retry-After`` header in its number form (RFC 9110, 10.2.3)."""
@@ -40,6 +51,17 @@ class Answer:
             return max(0.0, float(self.headers.get("Retry-After", "")))
         except ValueError:
             return None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A file in a multipart form (RFC 7578)."""
+
+    field: str
+    name: str
+    kind: str
+    """Its MIME type."""
+    data: bytes
 
 
 @dataclass(slots=True)
@@ -52,7 +74,8 @@ class _Sent:
 class Wire:
     """HTTP to one service: keep-alive, proxies from the environment, timeouts in nominal time.
 
-    ``connections`` bounds the pool. Times out after ``timeout_s`` nominal seconds, but never
+    ``connections`` bounds the pool. With ``spill``, a folder, long base64 strings in the answers
+    to a POST go there instead of into memory (`Answer.files`). Times out after ``timeout_s`` nominal seconds, but never
     under 10 real ones, because sockets do not run faster when the clock does.
     """
 
@@ -64,12 +87,14 @@ class Wire:
         clock: Clock | None = None,
         connections: int = 256,
         timeout_s: float = 300.0,
+        spill: Path | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self._headers = dict(headers or {})
         self._clock = clock or SystemClock()
         self._connections = connections
         self._timeout_s = timeout_s
+        self._spill = spill
         self._session: aiohttp.ClientSession | None = None
 
     async def post(
@@ -79,9 +104,14 @@ class Wire:
         *,
         headers: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
+        parts: Sequence[Part] = (),
     ) -> Answer:
-        """POST JSON. Raises NotSent where nothing left, AnswerLost where the answer broke off."""
-        return await self._exchange("POST", path, payload, None, headers, timeout_s)
+        """POST JSON, or with ``parts`` a form whose plain fields are the payload's.
+
+        Raises NotSent where nothing left, AnswerLost where the answer broke off.
+        """
+        form = _form(payload, parts) if parts else _json(payload)
+        return await self._exchange("POST", path, form, None, headers, timeout_s)
 
     async def get(
         self,
@@ -104,7 +134,7 @@ class Wire:
         self,
         method: str,
         path: str,
-        payload: Mapping[str, Any] | None,
+        data: aiohttp.BytesPayload | aiohttp.FormData | None,
         query: Mapping[str, str] | None,
         headers: Mapping[str, str] | None,
         timeout_s: float | None,
@@ -116,7 +146,6 @@ class Wire:
             total=max(10.0, self._clock.real(timeout_s or self._timeout_s)),
             sock_connect=max(5.0, self._clock.real(15.0)),
         )
-        data = None if payload is None else json.dumps(payload, ensure_ascii=False).encode()
         with held(), _translated(method, self.base_url, sent):
             session = await self._open()
             async with session.request(
@@ -129,8 +158,12 @@ class Wire:
                 trace_request_ctx=sent,
                 allow_redirects=False,
             ) as response:
-                raw = await _read(response)
-                return Answer(response.status, response.headers, raw, _object(raw))
+                if method != "POST" or self._spill is None:
+                    raw = await _read(response)
+                    return Answer(response.status, response.headers, raw, _object(raw))
+                spill = Spill(self._spill)
+                raw = await _read_spilling(response, spill)
+                return Answer(response.status, response.headers, raw, _object(raw), spill.files)
 
     async def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -152,6 +185,25 @@ class Wire:
             yield await self._open()
 
 
+def _json(payload: Mapping[str, Any]) -> aiohttp.BytesPayload:
+    """JSON under its own name: bytes alone go out as application/octet-stream."""
+    import aiohttp
+
+    raw = json.dumps(payload, ensure_ascii=False).encode()
+    return aiohttp.BytesPayload(raw, content_type="application/json")
+
+
+def _form(payload: Mapping[str, Any], parts: Sequence[Part]) -> aiohttp.FormData:
+    import aiohttp
+
+    form = aiohttp.FormData()
+    for name, value in payload.items():
+        form.add_field(name, value if isinstance(value, str) else json.dumps(value))
+    for part in parts:
+        form.add_field(part.field, part.data, filename=part.name, content_type=part.kind)
+    return form
+
+
 async def _mark_sent(_session: Any, context: Any, _params: Any) -> None:
     sent = context.trace_request_ctx
     if isinstance(sent, _Sent):
@@ -166,6 +218,12 @@ async def _read(response: aiohttp.ClientResponse) -> str:
         raise AnswerLost(
             "服务的回答大得离谱，没有收下。", "The service's answer was absurdly large."
         )
+    return raw.decode(response.charset or "utf-8", errors="replace")
+
+
+async def _read_spilling(response: aiohttp.ClientResponse, spill: Spill) -> str:
+    pieces = response.content.iter_chunked(64 * 1024)
+    raw = await spill.read(pieces, MAX_ANSWER_BYTES)
     return raw.decode(response.charset or "utf-8", errors="replace")
 
 

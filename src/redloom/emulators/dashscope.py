@@ -27,6 +27,7 @@ from redloom.clock import Clock
 
 from . import dashscope_answers as answers
 from .changes import Change, parse_changes
+from .contract import Variant
 from .dashscope_faults import FAULTS
 from .dashscope_files import PATH as FILE_PATH
 from .dashscope_files import SLOW_S, Files
@@ -35,7 +36,7 @@ from .dashscope_service import Emulated, Service
 from .dashscope_tasks import Task
 from .faults import Faults, parse
 from .ledger import Ledger, Purchase, prompt_sha, read_ledger
-from .server import HTML, LocalServer, json_answer, reset, text_answer
+from .server import HTML, LocalServer, is_json, json_answer, reset, text_answer
 from .service_time import ServiceTime, parse_service_time
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "Change",
     "DashScopeEmulator",
     "Emulated",
+    "Emulator",
     "Faults",
     "Ledger",
     "Purchase",
@@ -134,7 +136,7 @@ class DashScopeEmulator:
     async def _create(self, request: web.BaseRequest, path: Path) -> web.StreamResponse:
         self.ledger.counts["submit"] += 1
         number = self.ledger.counts["submit"]
-        body = _object(await request.read())
+        body = _object(await request.read()) if is_json(request) else None
         prompt = full_prompt(path, body or {})
         identity = prompt_sha(prompt)
         self._service.asked[identity] += 1
@@ -384,6 +386,23 @@ class DashScopeEmulator:
         return json_answer(request, body, content_type="application/json;charset=UTF-8")
 
 
+Emulator = DashScopeEmulator
+VARIANTS = {
+    name: Variant(name)
+    for name in (
+        "wan2.6-t2i",
+        "wan2.2-t2i-flash",
+        "wan2.7-image",
+        "wan2.5-i2i-preview",
+        "wanx-v1",
+        "qwen-image",
+        "qwen-image-2.0",
+        "z-image-turbo",
+        "kling/kling-v3-image-generation",
+    )
+} | {"singapore": Variant("wan2.1-t2i-plus", {"region": "ap-southeast-1"}, region="singapore")}
+"""One of each shape, lane and way of asking for a size; see `contract`."""
+
 _SUBMIT_WORDS = {
     "error": "error",
     "busy": "busy",
@@ -394,6 +413,8 @@ _SUBMIT_WORDS = {
     "exhausted": "exhausted",
     "unpaid": "unpaid",
     "refused": "inspected",
+    "closed": "closed",
+    "invalid": "invalid",
 }
 _POLL_WORDS = {"error": "error", "busy": "busy", "throttled": "rate"}
 _POLL_TEXTS: Mapping[str, tuple[str, int, str]] = {

@@ -87,6 +87,8 @@ REFUSALS: Mapping[str, tuple[int, str, str]] = {
         "Failed to cancel the task, please confirm if the task is in PENDING status.",
     ),
     "timeout": (500, "RequestTimeOut", "Request timed out, please try again later."),
+    "closed": (403, "Model.AccessDenied", "Model access denied."),
+    "invalid": (400, "InvalidParameter", "The parameters of the request are not valid."),
     "window": (
         400,
         "InvalidParameter",

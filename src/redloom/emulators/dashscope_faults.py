@@ -52,6 +52,13 @@ _BY_RATE = (
         "提交得到 400 DataInspectionFailed（用词被拦）",
         "400 DataInspectionFailed (the words)",
     ),
+    (
+        "submit",
+        "closed",
+        "提交得到 403 AccessDenied（模型没有开通）",
+        "403 AccessDenied: the model is not open to the account",
+    ),
+    ("submit", "invalid", "提交得到 400 InvalidParameter", "400 InvalidParameter"),
     ("submit", "slow", "受理之前先等 20 秒", "20 s before anything is accepted"),
     (
         "answer",

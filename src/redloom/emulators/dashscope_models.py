@@ -159,6 +159,7 @@ class Wanted:
     n: int = 1
     seed: int | None = None
     extend: bool = False
+    references: int = 0
     problem: str = ""
     late: bool = False
 
@@ -180,6 +181,7 @@ def read(model: Model, path: Path, body: Mapping[str, Any]) -> Wanted:
         seed=seed,
         extend=bool(parameters.get("prompt_extend", model.extends or False))
         and model.extends is not None,
+        references=_references(path, body.get("input")),
         problem=problem or ("" if prompt else "Field required: input.prompt"),
         late=not problem and not prompt,
     )
@@ -201,6 +203,19 @@ def _prompt(path: Path, given: object) -> str | None:
     except (KeyError, IndexError, TypeError):
         return None
     return texts[0] if len(texts) == 1 and isinstance(texts[0], str) else None
+
+
+def _references(path: Path, given: object) -> int:
+    """How many pictures came with a request."""
+    if not isinstance(given, Mapping):
+        return 0
+    if path in ("text2image", "image2image"):
+        images = given.get("images")
+        return len(images) if isinstance(images, list) else int("ref_img" in given)
+    try:
+        return sum("image" in part for part in given["messages"][0]["content"])
+    except (KeyError, IndexError, TypeError):
+        return 0
 
 
 _SIZE = re.compile(r"(\d{1,5})\*(\d{1,5})")

@@ -129,6 +129,7 @@ class Service:
             height=height,
             n=wanted.n,
             seed=wanted.seed,
+            references=wanted.references,
             lane=lane,
             path=path,
             submitted=now,

@@ -49,6 +49,8 @@ class Purchase:
     billed: int = 0
     other: bool = False
     """Another program's request on the same account."""
+    references: int = 0
+    """Reference pictures that came with it."""
     pictures: list[str] = field(default_factory=list)
     """SHA-256 of each picture given out, in the order of the first time."""
 

@@ -5,11 +5,8 @@ May import: endpoint, errors, lang.
 
 from __future__ import annotations
 
-import base64
-import mimetypes
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from redloom.endpoint import Asked, Fitted
@@ -25,8 +22,6 @@ from ._dashscope_models import (
     Ratios,
 )
 from ._dashscope_sizes import nearest, nearest_ratio
-
-_REFERENCE_BYTES = 20 * 1024 * 1024
 
 
 def fit(table: Model, asked: Asked) -> Fitted:
@@ -205,25 +200,3 @@ def _old_input(table: Model, path: str, asked: Asked, references: Sequence[str])
     elif references:
         words["ref_img"] = references[0]
     return words
-
-
-def reference(item: str) -> str:
-    """A reference as the service takes it: an address as it is, a file as a data URL."""
-    if item.startswith(("http://", "https://", "oss://", "data:")):
-        return item
-    path = Path(item)
-    try:
-        size = path.stat().st_size
-        raw = path.read_bytes() if size <= _REFERENCE_BYTES else b""
-    except OSError as error:
-        raise Refused(
-            f"读不到参考图 {path.name}（{error.strerror}）；没有发出，没有花钱。",
-            f"The reference {path.name} cannot be read ({error.strerror}); nothing was sent or spent.",
-        ) from error
-    if not raw:
-        raise Refused(
-            f"参考图 {path.name} 是空的，或超过 20 MB；没有发出，没有花钱。",
-            f"The reference {path.name} is empty or over 20 MB; nothing was sent or spent.",
-        )
-    kind = mimetypes.guess_type(path.name)[0] or "image/png"
-    return f"data:{kind};base64,{base64.b64encode(raw).decode()}"

@@ -12,7 +12,6 @@ May import: endpoint, errors, lang.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -66,16 +65,18 @@ from ._dashscope_answers import (
     times_of,
 )
 from ._dashscope_errors import Said, said, submit_error, task_error
-from ._dashscope_fit import body_of, fit, is_on, reference, takes
+from ._dashscope_fit import body_of, fit, is_on, takes
 from ._dashscope_models import (
     AS_OF,
     POLLS_PER_SECOND,
     REGIONS,
     URL_LIFE_S,
     Model,
+    Ratios,
     Region,
     model,
 )
+from ._reference import data_url
 
 __all__ = ["DEFAULTS", "create"]
 
@@ -143,6 +144,9 @@ class DashScope:
             url_life_s=URL_LIFE_S,
             typical_s=table.typical_s,
             picture_hosts=(".aliyuncs.com",),
+            ratios=table.rule.names if isinstance(table.rule, Ratios) else (),
+            record_life_s=URL_LIFE_S,
+            regions=tuple(_REGION_NAMES),
         )
 
     def limits(self) -> Limits:
@@ -181,7 +185,7 @@ class DashScope:
         path = table.queued if lane == "async" else table.sync
         if not path:
             raise _refused(_NO_LANE.format(model=table.name, lane=lane))
-        references = [await asyncio.to_thread(reference, item) for item in asked.references]
+        references = [await data_url(item, "oss") for item in asked.references]
         body = body_of(table, path, asked, references, self._options(asked))
         headers = {"X-DashScope-Async": "enable"} if lane == "async" else {}
         if any(item.startswith("oss://") for item in references):
