@@ -40,6 +40,7 @@ The way of one picture, in the order that it goes
     links         where a result may lie, and where we do not go
     download      result to bytes on disk, whole and verified or not at all
     image         the finished picture: store, derived formats
+    examine       one look at a finished picture: thumbnail, fingerprint, doubts
     finish        from a finished task to a file and an outcome on record
     making        one picture, from its slot to its outcome
     carrier       carries jobs down the way
