@@ -56,9 +56,11 @@ The rooms
     settings_form what a settings file may hold
     settings      where every setting comes from
     equip         endpoints put to use: gates, lanes, poll schedulers
+    wanted        a run's options, and the jobs of each row
     engine        add runs, follow them, pause, resume, cancel
     progress      a run as a person watches it
     note          a story into a note: writer, pages, export
+    soften        a refused prompt in milder words, where the user allows it
     config_manager  RedBookContentGen's settings class
     compat        RedBookContentGen's other names on this engine
     bench         the race against the bound

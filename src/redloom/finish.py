@@ -82,7 +82,7 @@ class Finisher:
         image, look = await offload(_kept, self.store, fetched, run)
         about = replace(
             about,
-            flags=(*_size_doubts(job, image, fetched.flags), *look.flags),
+            flags=(*_own_doubts(job, image, fetched.flags), *look.flags),
             fingerprint=look.fingerprint,
         )
         ending = await self._deliver(run, job, image, about, task, look.thumb)
@@ -286,12 +286,14 @@ def _hand_over(
     return delivered.sha256
 
 
-def _size_doubts(job: Job, image: Image, found: tuple[str, ...]) -> tuple[str, ...]:
-    """``wrong-size`` where it is not what the model was asked for, or not what the user wrote."""
+def _own_doubts(job: Job, image: Image, found: tuple[str, ...]) -> tuple[str, ...]:
+    """``wrong-size`` where it is not what the model was asked for, or not what the user wrote;
+    ``softened`` where other words were sent.
+    """
     exact = parse_size(job.request.size) if "x" in job.request.size else None
-    if "wrong-size" in found or exact in (None, (image.width, image.height)):
-        return found
-    return (*found, "wrong-size")
+    if "wrong-size" not in found and exact not in (None, (image.width, image.height)):
+        found = (*found, "wrong-size")
+    return (*found, "softened") if "softened" in job.input else found
 
 
 def _notes(job: Job, live: Live, seed: int | None) -> tuple[str, ...]:

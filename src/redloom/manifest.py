@@ -79,6 +79,8 @@ def line_of(row: Row) -> dict[str, Any]:
         "finished_at": iso(row["ended"]), "seconds": None if took is None else round(took, 3),
         **_money(row, bought), "error_code": row["code"], "error": row["error"], "flags": row["flags"],
     }  # fmt: skip
+    if "softened" in given:
+        line["sent_prompt"] = given["softened"]
     for name, value in given.get("extra", {}).items():
         line[name if name not in line else f"input_{name}"] = value
     return line

@@ -43,6 +43,12 @@ class Prompt:
     """Where it stood in its file, for messages; 0 where there was none."""
     problem: str = ""
     """Why this record cannot be asked for; such a row is ``invalid`` and the rest runs."""
+    variants: tuple[str, ...] = ()
+    """Several words in the place of ``text``, from a prompt matrix: ``n`` pictures of each."""
+
+    def expanded(self) -> list[Prompt]:
+        """One prompt for each variant; itself where there are none."""
+        return [replace(self, text=words, variants=()) for words in self.variants] or [self]
 
 
 def prompts_of(asked: Iterable[str | Prompt | Mapping[str, Any]]) -> Iterator[Prompt]:
