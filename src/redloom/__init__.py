@@ -58,6 +58,7 @@ The rooms
     equip         endpoints put to use: gates, lanes, poll schedulers
     wanted        a run's options, and the jobs of each row
     engine        add runs, follow them, pause, resume, cancel
+    eta           when a run will be over
     progress      a run as a person watches it
     note          a story into a note: writer, pages, export
     soften        a refused prompt in milder words, where the user allows it

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import random
 import sqlite3
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
