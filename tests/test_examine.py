@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,7 +23,7 @@ def noise(size: tuple[int, int], seed: int = 7) -> Image.Image:
     return Image.frombytes("RGB", (8, 8), raw).resize(size, Image.Resampling.BICUBIC)
 
 
-def saved(folder: Path, picture: Image.Image, name: str = "a.png", **how: int) -> Path:
+def saved(folder: Path, picture: Image.Image, name: str = "a.png", **how: Any) -> Path:
     path = folder / name
     picture.save(path, **how)
     return path

@@ -66,7 +66,7 @@ class Remarks:
     def tell(self, common: Common, *, aloud: bool, bad: int) -> None:
         """Say it all: on stdout where that was asked for, else by the way."""
         speak = common.say if aloud else common.hint
-        for row, reason in self.bad:
+        for row, reason in sorted(self.bad):
             speak(f"  第 {row} 条不能做：{reason}", f"  row {row} cannot be made: {reason}")
         if bad > len(self.bad):
             more = bad - len(self.bad)
