@@ -516,6 +516,10 @@ class Records:
         """The stored picture of a key, or None."""
         return self.journal.glance(lambda db: db.one("image", key=key))
 
+    def stored_now(self, key: str) -> bool:
+        """Whether a key has its picture at this moment; a glance, without waiting."""
+        return self.journal.glance(lambda db: db.one("image", key=key)) is not None
+
     async def forget_image(self, key: str) -> None:
         """The store has lost this picture."""
         await self.journal.do(lambda db: db.run("forget_image", key=key), "forget")
