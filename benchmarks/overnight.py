@@ -55,7 +55,7 @@ class Watch:
         kind = KINDS.get(record.get("event", ""))
         if kind is None:
             return
-        fields = kind.__dataclass_fields__
+        fields = getattr(kind, "__dataclass_fields__", {})
         event = kind(**{k: v for k, v in record.items() if k in fields})
         self.eta.see(event)
         self.ended = max(self.ended, event.at)

@@ -4,18 +4,18 @@ A picture is decoded once for all of it. *Blank*: hardly anything is on it. *Nea
 looks like another row's (a difference hash of brightness and the mean colours of its quarters).
 Both are doubts, never verdicts: the picture is delivered all the same, with its flags.
 
-May import: errors, splice, download, image.
+May import: errors, image.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from array import array
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .download import on_disk
 from .errors import RedloomError
 from .image import opened_file
 
@@ -67,10 +67,10 @@ def thumb_name(file: str) -> str:
 
 
 def keep_thumb(data: bytes, thumb: Path) -> None:
-    """Write a thumbnail whole; what can be made again at any time needs no fsync. DiskFull."""
-    with on_disk():
+    """Write a thumbnail whole. It can be made again at any time: no fsync, no error."""
+    part = thumb.with_name(f".redloom-{os.urandom(8).hex()}.part")
+    with contextlib.suppress(OSError):
         thumb.parent.mkdir(parents=True, exist_ok=True)
-        part = thumb.with_name(f".redloom-{os.urandom(8).hex()}.part")
         part.write_bytes(data)
         part.replace(thumb)
 

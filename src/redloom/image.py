@@ -221,20 +221,29 @@ def parse_also(name: str) -> tuple[Size | None, str | None]:
 
 def write_whole(target: Path, data: bytes) -> None:
     """A file that is there wholly and durably, or as it was before. Raises DiskFull."""
-    part = target.with_name(f".redloom-{os.urandom(8).hex()}.part")
     with on_disk():
         made = _make_folder(target.parent)
         try:
-            with part.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(target)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+            _put(target, data)
+        except FileNotFoundError:
+            # The start of another run into this folder may have swept our half file away.
+            _make_folder(target.parent)
+            _put(target, data)
         for folder in (target.parent, *made):
             _sync_folder(folder)
+
+
+def _put(target: Path, data: bytes) -> None:
+    part = target.with_name(f".redloom-{os.urandom(8).hex()}.part")
+    try:
+        with part.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def clear_parts(folder: Path) -> None:
