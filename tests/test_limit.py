@@ -163,3 +163,35 @@ def test_ahead_grows_with_the_delay(concurrency: int, reaction_s: float, typical
     ahead = submit_ahead(concurrency, reaction_s, typical_s)
     assert ahead >= int(concurrency * reaction_s / typical_s)
     assert submit_ahead(concurrency, reaction_s * 2, typical_s) >= ahead
+
+
+def test_strays_do_not_bring_a_run_to_a_stand() -> None:
+    """One request in fifty refused for no reason: neither slots nor pace bound run slower for it."""
+    for every_s in (3.0, 0.2):  # held back by the slots; by the pace of five a second
+        pace, now = Pace(5.0), 0.0
+        for number in range(1, 2001):
+            now += max(every_s, pace.ready_in(now))
+            pace.take(now)
+            if number % 50:
+                pace.accepted(now)
+            else:
+                pace.slow_down(now)
+        assert pace.rate is not None
+        assert pace.rate >= 4.0
+
+
+def test_a_lower_limit_is_still_found() -> None:
+    """Where the service takes two a second, five are tried for seconds only."""
+    pace, now, allowed = Pace(5.0), 0.0, 0.0
+    refused = accepted = 0
+    for _ in range(1000):
+        now += pace.ready_in(now)
+        pace.take(now)
+        if now >= allowed:
+            allowed, accepted = max(allowed, now - 0.5) + 0.5, accepted + 1
+            pace.accepted(now)
+        else:
+            refused += 1
+            pace.slow_down(now)
+    assert accepted / now > 1.5
+    assert refused < 150

@@ -41,6 +41,7 @@ The way of one picture, in the order that it goes
     links         where a result may lie, and where we do not go
     download      result to bytes on disk, whole and verified or not at all
     image         the finished picture: store, derived formats
+    examine       one look at a finished picture: thumbnail, fingerprint, doubts
     finish        from a finished task to a file and an outcome on record
     making        one picture, from its slot to its outcome
     carrier       carries jobs down the way
@@ -56,10 +57,13 @@ The rooms
     settings_form what a settings file may hold
     settings      where every setting comes from
     equip         endpoints put to use: gates, lanes, poll schedulers
+    wanted        a run's options, and the jobs of each row
     engine        add runs, follow them, pause, resume, cancel
     conformance   what every provider must do, as cases against its emulator
+    eta           when a run will be over
     progress      a run as a person watches it
     note          a story into a note: writer, pages, export
+    soften        a refused prompt in milder words, where the user allows it
     config_manager  RedBookContentGen's settings class
     compat        RedBookContentGen's other names on this engine
     bench         the race against the bound

@@ -339,6 +339,10 @@ class Carrier:
         )  # fmt: skip
         if live is None:
             return False
+        if self.records.stored_now(job.key):
+            # An equal row was made after this one had been read.
+            self.begin(carried, carried.take(), self.maker.from_store(carried, job))
+            return True
         return self._start(carried, job, live)
 
     def _affordable(self, carried: Carried, lives: Sequence[Live]) -> float | None:

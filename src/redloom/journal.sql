@@ -209,6 +209,20 @@ WHERE run = :run AND status = 'pending' AND NOT EXISTS
 -- name: twin
 SELECT row, file FROM jobs WHERE run = :run AND key = :key AND status = 'ok' ORDER BY id LIMIT 1;
 
+-- name: soften_job
+UPDATE jobs SET input = json_set(input, '$.asked', :asked, '$.softened', :words) WHERE id = :id;
+
+-- name: allow_softening
+UPDATE runs SET options = json_set(options, '$.soften', json('true')) WHERE id = :id;
+
+-- name: file_taken
+SELECT EXISTS (SELECT 1 FROM jobs WHERE run = :run AND status = 'ok' AND id != :id
+  AND file = :file COLLATE NOCASE);
+
+-- name: fingerprints
+SELECT json_extract(images.about, '$.fingerprint') AS mark, jobs.row, jobs.take
+FROM jobs JOIN images ON images.key = jobs.key WHERE jobs.run = :run AND jobs.status = 'ok' ORDER BY jobs.id;
+
 -- name: counts
 SELECT status, count(*) AS number FROM jobs WHERE run = :run GROUP BY status;
 

@@ -30,6 +30,10 @@ GROWTH = 1.08
 """Each accepted request that had to wait for an unknown rate raises it by this factor."""
 PROBE = 1.05
 """A rate that a refusal taught is raised by this after each hold without one."""
+ANSWERS = 32
+"""Latest answers that a taught rate is judged by."""
+STRAY = 4
+"""Refusals among them that are no reason to go slower still: a service has its moods."""
 FIRST_SLOTS = 4
 """Tasks outstanding to begin with where no concurrency is known."""
 
@@ -53,8 +57,13 @@ class Pace:
     """Of the growth; halved by every refusal for rising too fast (BurstRate)."""
     hold_s: float = HOLD_S
     _refused_at: float = 0.0
+    _taught_at: float = float("-inf")
+    """When a refusal last lowered the rate; those close behind it do not count."""
     _waited: bool = False
     _recent: list[float] = field(default_factory=list)
+    _refusals: list[int] = field(default_factory=list)
+    """Of the latest answers, the numbers of those that were refusals."""
+    _answer: int = 0
 
     def ready_in(self, now: float) -> float:
         """Nominal seconds until a request may leave; 0 when it may now."""
@@ -69,6 +78,7 @@ class Pace:
 
     def accepted(self, now: float) -> None:
         """A request was answered, and not with a 429."""
+        self._answer += 1
         self._recent.append(now)
         if len(self._recent) > 64:
             del self._recent[:32]
@@ -84,9 +94,16 @@ class Pace:
     def slow_down(self, now: float) -> None:
         """RateQuota: set the rate to what was accepted lately, less a margin, and hold it.
 
-        Refusals that come in close on each other speak of the same requests and count once.
+        Refusals that come in close on each other speak of the same requests and count once. One
+        that comes while we ask more slowly than the pace allows (the slots hold us back) says
+        nothing about the pace, and a few strays do not lower a rate that was taught already:
+        else a service that says no now and then would bring a run to a stand.
         """
-        if self.taught and self.rate is not None and now - self._refused_at < 4.0 / self.rate:
+        if not self._is_about_the_rate():
+            self._refused_at = now
+            self.next_at = max(self.next_at, now + 1.0 / (self.rate or 1.0))
+            return
+        if self.taught and self.rate is not None and now - self._taught_at < 4.0 / self.rate:
             self._refused_at = now
             self.next_at = max(self.next_at, now + 1.0 / self.rate)
             return
@@ -96,8 +113,22 @@ class Pace:
         if self.taught:
             self.hold_s = min(LONGEST_HOLD_S, self.hold_s * 2.0)
         self.rate = max(SLOWEST_PER_SECOND, rate)
-        self.taught, self.growing, self._refused_at = True, False, now
+        self.taught, self.growing = True, False
+        self._refused_at = self._taught_at = now
         self.next_at = max(self.next_at, now + 1.0 / self.rate)
+
+    def _is_about_the_rate(self) -> bool:
+        self._answer += 1
+        self._refusals = [n for n in self._refusals if n > self._answer - ANSWERS]
+        self._refusals.append(self._answer)
+        if self.rate is None:
+            return True
+        if not self._waited:
+            return False
+        if self.taught and len(self._refusals) <= STRAY:
+            return False
+        self._refusals.clear()
+        return True
 
     def rise_slower(self) -> None:
         """BurstRate: the rate rose too fast, even if it is not too high: halve the slope."""

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import random
 import sqlite3
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
@@ -24,12 +24,13 @@ from .errors import (
     ContentRefused,
     EndpointStopped,
     EpochPassed,
+    RedloomError,
     Refused,
     ServiceError,
     TaskFailed,
     Throttled,
 )
-from .events import Doubtful, Held, Retrying, Running, Stopped, Stream, Submitted
+from .events import Doubtful, Held, Note, Retrying, Running, Stopped, Stream, Submitted
 from .finish import Finisher
 from .job import JobStatus
 from .journal import Row
@@ -63,6 +64,8 @@ log = logging.getLogger("redloom")
 T = TypeVar("T")
 IN_PERSON = 10
 """Priority from which a person is waiting for the run's pictures."""
+Soften = Callable[[str, str], Awaitable[str]]
+"""A refused prompt and the service's reason into milder words. Raises RedloomError."""
 
 
 class Floor(Protocol):
@@ -110,6 +113,7 @@ class Maker:
     finisher: Finisher
     policy: Policy
     rng: random.Random
+    soften: Soften | None = None
     critical: set[asyncio.Future[Any]] = field(default_factory=set)
     """What must be written even while being cancelled."""
     _allowances: dict[str, Allowance] = field(default_factory=dict)
@@ -242,6 +246,8 @@ class Maker:
         text = refused.text if refused is not None else Text(
             f"没有端点能用模型「{job.request.model}」。", f"No endpoint offers the model “{job.request.model}”."
         )  # fmt: skip
+        if line := job.input.get("line"):
+            text = Text(f"第 {line} 行：{text.zh}", f"line {line}: {text.en}")
         await self.end_job(carried, job, "invalid", refused.code if refused else "no-model", text)
 
     # after a no, a failure, a doubt
@@ -295,7 +301,9 @@ class Maker:
         task: int | None = None,
     ) -> None:
         """Do what `retry` decided."""
-        if isinstance(decision, GiveUp) and self._falls_back(carried, job):
+        if isinstance(decision, GiveUp) and self._may_soften(carried, job, error):
+            await self._softened(carried, job, live, error, task)
+        elif isinstance(decision, GiveUp) and self._falls_back(carried, job):
             self.floor.free_key(job)
             carried.put_back(job)
         elif isinstance(decision, GiveUp):
@@ -466,6 +474,37 @@ class Maker:
                 endpoint=live.name, task_id=task_id,
             )
         )  # fmt: skip
+
+    def _may_soften(self, carried: Carried, job: Job, error: ServiceError) -> bool:
+        """Whether a refused prompt is to be rewritten: only where the run says so, once a job."""
+        allowed = self.soften is not None and carried.run.options.get("soften")
+        return bool(allowed) and isinstance(error, ContentRefused) and "softened" not in job.input
+
+    async def _softened(
+        self, carried: Carried, job: Job, live: Live, error: ServiceError, task: int | None
+    ) -> None:
+        """Ask once more in milder words, which are on record beside the user's own."""
+        assert self.soften is not None
+        code = error.service_code or error.code
+        try:
+            words = (await self.soften(job.request.prompt, str(error))).strip()
+            if not words or words == job.request.prompt:
+                raise Refused("改写后没有变化。", "It came back unchanged.")
+        except RedloomError as why:
+            text = Text(
+                f"{error.text.zh} 没能改写得更温和：{why.text.zh}",
+                f"{error.text.en} It could not be put more mildly: {why.text.en}",
+            )
+            await self.end_job(carried, job, "refused", code, text, task, live)
+            return
+        await self.surely(self.records.soften(job.id, job.request.prompt, words))
+        text = Text(
+            f"#{job.row} 被拒（{code}），按 --soften 改写后再试：{words}",
+            f"#{job.row} was refused ({code}); asked for again as --soften has it: {words}",
+        )
+        self.stream.tell(Note(at=self.clock.now(), run=job.run, text=text))
+        self.floor.free_key(job)
+        carried.put_back(job.softened(words))
 
     def _falls_back(self, carried: Carried, job: Job) -> bool:
         """Whether the run's fallback is to be asked now; once a job."""

@@ -18,7 +18,7 @@ from .errors import Refused
 from .job import Request
 from .limit import FIRST_RATE, Gate, Pace, Slots, submit_ahead
 from .poll import Polls
-from .prompt import parse_ratio, parse_size
+from .prompt import parse_ratio, parse_size, place_of
 from .timing import CALM, COVERED, EAGER, Timing, Timings
 
 REACTION_S = 5.0
@@ -244,7 +244,7 @@ def asked_of(request: Request, live: Live, *, seed: int | None = None) -> Fitted
         size=size,
         seed=request.seed if seed is None else seed,
         negative_prompt=request.negative,
-        references=request.references,
+        references=tuple(map(place_of, request.references)),
         options={**live.endpoint.options, **request.options},
         key=request.key,
     )
