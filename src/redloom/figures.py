@@ -19,6 +19,8 @@ from .bound import Place, clairvoyant, never_idle
 from .tries import PHASES, Try
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99, 1.0)
+BLUR_S = 0.25
+"""Services round their times: an overlap shorter than this is none."""
 GAP_S = 300.0
 """Nothing under way for longer than this is an interruption, not a loss."""
 CAUSES = (
@@ -126,7 +128,7 @@ def observed(tries: Sequence[Try]) -> dict[str, Limit]:
     for one in tries:
         spans = [(a, b) for phase, a, b in one.spans() if phase == "running"]
         if one.bought and spans:
-            by_name.setdefault(one.endpoint, []).append((spans[0][0] + 1e-6, spans[-1][1]))
+            by_name.setdefault(one.endpoint, []).append((spans[0][0] + BLUR_S, spans[-1][1]))
     return {name: Limit(most_at_once(spans)) for name, spans in by_name.items()}
 
 
@@ -168,13 +170,21 @@ def observed_slots(tries: Sequence[Try], endpoint: str) -> int:
 
 
 def _limits(tries: Sequence[Try], told: Mapping[str, Limit]) -> dict[str, Limit]:
-    """What was told, but never less than was seen."""
+    """What was told, but never less than was seen.
+
+    And not more where tasks waited at the service meanwhile: it shows then what it runs at most.
+    """
+    waited = {
+        one.endpoint for one in tries for name, a, b in one.spans() if name == "queued" and b - a > 1.0
+    }  # fmt: skip
     known = {}
     for name, seen in observed(tries).items():
         limit = told.get(name)
         if limit is None or (limit.slots is None and limit.per_second is None):
             known[name] = seen
-        elif limit.slots is not None and (seen.slots or 0) > limit.slots:
+        elif limit.slots is not None and (
+            (seen.slots or 0) > limit.slots or (name in waited and seen.slots)
+        ):
             known[name] = Limit(seen.slots, limit.per_second)
         else:
             known[name] = limit
