@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redloom.figures import Held, Latency, Limit, distance, errors_by_class, interruptions, latencies  # fmt: skip
+from redloom.figures import (  # fmt: skip
+    Held,
+    Latency,
+    Limit,
+    distance,
+    errors_by_class,
+    interruptions,
+    latencies,
+)
 from redloom.tries import Try, in_our_time
 
 

@@ -182,13 +182,18 @@ def _limits(tries: Sequence[Try], told: Mapping[str, Limit]) -> dict[str, Limit]
         limit = told.get(name)
         if limit is None or (limit.slots is None and limit.per_second is None):
             known[name] = seen
-        elif limit.slots is not None and (
-            (seen.slots or 0) > limit.slots or (name in waited and seen.slots)
-        ):
+        elif _shown_otherwise(limit, seen, name in waited):
             known[name] = Limit(seen.slots, limit.per_second)
         else:
             known[name] = limit
     return known
+
+
+def _shown_otherwise(limit: Limit, seen: Limit, waited: bool) -> bool:
+    """Whether the run itself showed other slots than were told."""
+    if limit.slots is None or seen.slots is None or seen.slots == limit.slots:
+        return False
+    return seen.slots > limit.slots or waited
 
 
 def _work(
