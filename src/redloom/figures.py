@@ -128,8 +128,10 @@ def observed(tries: Sequence[Try]) -> dict[str, Limit]:
     for one in tries:
         spans = [(a, b) for phase, a, b in one.spans() if phase == "running"]
         if one.bought and spans:
-            by_name.setdefault(one.endpoint, []).append((spans[0][0] + BLUR_S, spans[-1][1]))
-    return {name: Limit(most_at_once(spans)) for name, spans in by_name.items()}
+            by_name.setdefault(one.endpoint, []).append(
+                (min(spans[0][0] + BLUR_S, sum(spans[-1]) / 2), spans[-1][1])
+            )
+    return {name: Limit(max(1, most_at_once(spans))) for name, spans in by_name.items()}
 
 
 def distance(

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 _SECRETS = (
-    (re.compile(r"(?i)\b(bearer|token|authorization|api[-_ ]?key)(\W{1,3}(?:(?:bearer|key|token)\s+)?)[^\s\"',;&]{6,}"), r"\1\2***"),
+    (re.compile(r"(?i)\b(bearer|token|authorization|api[-_ ]?key)(\W{1,3}(?:(?:bearer|key|token)\s+)?)(?!(?:bearer|key|token)\b)[^\s\"',;&]{6,}"), r"\1\2***"),
     (re.compile(r"\b(sk|r8|hf|ak|pk)[-_][A-Za-z0-9_-]{6,}"), r"\1-***"),
     (re.compile(r"\bAIza[A-Za-z0-9_-]{10,}"), "***"),
     (re.compile(r"(https?://[^\s?\"']+)\?[^\s\"']+"), r"\1?***"),
