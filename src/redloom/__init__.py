@@ -67,6 +67,7 @@ The rooms
     eta           when a run will be over
     progress      a run as a person watches it
     metrics       Prometheus metrics of an engine, one watcher
+    traces        OpenTelemetry spans of pictures, one watcher (the extra otel)
     logs          log lines for people or for machines, secrets masked
     note          a story into a note: writer, pages, export
     soften        a refused prompt in milder words, where the user allows it
