@@ -54,19 +54,15 @@ class Plan:
 async def run(plan: Plan) -> list[Row]:
     """All races of a plan; the medians, in the plan's order."""
     gate = asyncio.Semaphore(plan.side_by_side)
-    found = []
-    for scenario in plan.scenarios:
-        works = [
-            _raced(plan, scenario, client, plan.seed + turn, gate)
-            for turn in range(plan.repeats)
-            for client in plan.clients_of(scenario)
-        ]
-        rows = await asyncio.gather(*works)
-        found += [
-            middle([row for row in rows if row.client == client])
-            for client in plan.clients_of(scenario)
-        ]
-    return found
+    wanted = [(one, client) for one in plan.scenarios for client in plan.clients_of(one)]
+    works = [
+        _raced(plan, scenario, client, plan.seed + turn, gate)
+        for scenario, client in wanted
+        for turn in range(plan.repeats)
+    ]
+    rows = await asyncio.gather(*works)
+    many = plan.repeats
+    return [middle(rows[k * many : (k + 1) * many]) for k in range(len(wanted))]
 
 
 async def _raced(
