@@ -169,7 +169,8 @@ def restart(servers: Sequence[Slots], tries: Sequence[Tries]) -> float:
     """The finish of one who knows every time: each prompt to where it is finished first.
 
     A clairvoyant list schedule, the better of the given order and longest first; it knows of a
-    slow-down in advance, which is a little more than a restart at that moment would.
+    slow-down in advance, which is a little more than a restart at that moment would. Where slots
+    have no limit or a changing one there is nothing to list: the never-idle finish.
     """
     prompts = range(len(tries[0]))
     longest = sorted(prompts, key=lambda k: -sum(tries[0][k]))
@@ -177,9 +178,10 @@ def restart(servers: Sequence[Slots], tries: Sequence[Tries]) -> float:
 
 
 def _list_schedule(servers: Sequence[Slots], tries: Sequence[Tries], order: Sequence[int]) -> float:
-    free = [(0.0, k) for k, one in enumerate(servers) for _ in range(one.at(0.0))]
-    if len(free) > len(order) * len(servers):
+    limited = all(one.concurrency is not None for one in servers)
+    if not limited or any(c.what == "concurrency" for one in servers for c in one.changes):
         return never_idle(servers, tries)
+    free = [(0.0, k) for k, one in enumerate(servers) for _ in range(one.at(0.0))]
     for prompt in order:
         ends = [
             (at + sum(tries[k][prompt]) * servers[k].slower(at), slot)
