@@ -1,6 +1,6 @@
 """Where the seconds above the bound went, worked out from the service's ledger.
 
-May import: bench.bounds.
+May import: bound.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from .bounds import Slots
+from redloom.bound import Place, releases
 
 Ledgers = Sequence[Mapping[str, Any]]
 
@@ -25,7 +25,7 @@ class Span(NamedTuple):
 
 
 def losses(
-    slots: Sequence[Slots], bound_s: float, ran: Mapping[str, Any], ledgers: Ledgers
+    places: Sequence[Place], bound_s: float, ran: Mapping[str, Any], ledgers: Ledgers
 ) -> dict[str, float]:
     """Nominal seconds of the run, by what they were lost to.
 
@@ -38,14 +38,14 @@ def losses(
     spans = [spans_of(ledger, began) for ledger in ledgers]
     found = {"start": 0.0, "idle": 0.0, "again": 0.0}
     last = max((one.start for own in spans for one in own), default=0.0)
-    if all(one.concurrency is not None for one in slots):
+    if all(one.slots is not None for one in places):
         for k, own in enumerate(spans):
-            full = _full(slots[k], own, last)
-            released = sum(min(slots[k].released(n), full) for n in range(slots[k].at(0.0)))
-            found["start"] += _empty(slots, k, own, 0.0, full) - released / _all(slots, 0.0)
-            found["idle"] += _empty(slots, k, own, full, last)
+            full = _full(places[k], own, last)
+            released = sum(min(h, full) for h in releases(places[k], places[k].slots or 0))
+            found["start"] += _empty(places, k, own, 0.0, full) - released / _all(places, 0.0)
+            found["idle"] += _empty(places, k, own, full, last)
             again = (one.end - one.start for one in own if one.again)
-            found["again"] += sum(again) / _all(slots, 0.0)
+            found["again"] += sum(again) / _all(places, 0.0)
     ends = [one.end for own in spans for one in own if one.end <= ended - began]
     found["tail"] = ended - began - max(ends, default=0.0)
     found["order"] = ended - began - bound_s - sum(found.values())
@@ -64,24 +64,25 @@ def spans_of(ledger: Mapping[str, Any], began: float) -> list[Span]:
     return spans
 
 
-def _all(slots: Sequence[Slots], moment: float) -> int:
-    return sum(one.at(moment) for one in slots)
+def _all(places: Sequence[Place], moment: float) -> int:
+    return sum(one.slots_at(moment) or 0 for one in places)
 
 
-def _full(slots: Slots, spans: Sequence[Span], last: float) -> float:
+def _full(place: Place, spans: Sequence[Span], last: float) -> float:
     """When all slots of one endpoint had been taken once."""
     starts = sorted(one.start for one in spans)
-    return starts[slots.at(0.0) - 1] if len(starts) >= slots.at(0.0) else last
+    slots = place.slots or 1
+    return starts[slots - 1] if len(starts) >= slots else last
 
 
 def _empty(
-    slots: Sequence[Slots], k: int, spans: Sequence[Span], start: float, end: float
+    places: Sequence[Place], k: int, spans: Sequence[Span], start: float, end: float
 ) -> float:
     """Seconds of the whole run that endpoint ``k``'s empty slots were worth in [start, end]."""
     moments = {start, end, *(at for one in spans for at in one[:2] if start < at < end)}
-    moments |= {change.at_s for one in slots for change in one.changes if start < change.at_s < end}
+    moments |= {change.at for one in places for change in one.changes if start < change.at < end}
     lost = 0.0
     for at, until in pairwise(sorted(moments)):
         running = sum(one.start <= at < one.end for one in spans)
-        lost += max(0, slots[k].at(at) - running) * (until - at) / _all(slots, at)
+        lost += max(0, (places[k].slots_at(at) or 0) - running) * (until - at) / _all(places, at)
     return lost

@@ -11,28 +11,11 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
-from .bounds import Slots, clairvoyant, never_idle, restart, slots_of, tries_of
+from redloom.bound import above
+
+from .bounds import Bounds
 from .losses import losses
 from .scenarios import Scenario
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What could be reached at best, nominal seconds."""
-
-    never_idle_s: float
-    clairvoyant_s: float
-    restart_s: float
-    slots: tuple[Slots, ...]
-
-
-def bounds_of(scenario: Scenario, seed: int) -> Bounds:
-    """The bounds of a scenario as the emulator will play it."""
-    slots = [slots_of(place) for place in scenario.places]
-    tries = [tries_of(scenario, place, seed) for place in scenario.places]
-    return Bounds(
-        never_idle(slots, tries), clairvoyant(slots, tries), restart(slots, tries), tuple(slots)
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,17 +59,17 @@ class Row:
     @property
     def above_pct(self) -> float:
         """Percent above the never-idle finish."""
-        return 100 * (self.makespan_s / self.never_idle_s - 1) if self.never_idle_s else 0.0
+        return above(self.makespan_s, self.never_idle_s)
 
     @property
     def above_clairvoyant_pct(self) -> float:
         """Percent above the clairvoyant finish."""
-        return 100 * (self.makespan_s / self.clairvoyant_s - 1) if self.clairvoyant_s else 0.0
+        return above(self.makespan_s, self.clairvoyant_s)
 
     @property
     def above_restart_pct(self) -> float:
         """Percent above one who knows every time."""
-        return 100 * (self.makespan_s / self.restart_s - 1) if self.restart_s else 0.0
+        return above(self.makespan_s, self.restart_s)
 
     @property
     def whole(self) -> bool:
@@ -138,7 +121,7 @@ def row_of(
         drain_delay_s=_mean(drain),
         cpu_ms=1000 * ran["cpu_s"] / pictures,
         peak_mb=ran["peak_mb"],
-        losses=losses(bounds.slots, bounds.never_idle_s, ran, ledgers),
+        losses=losses(bounds.places, bounds.never_idle_s, ran, ledgers),
     )
 
 

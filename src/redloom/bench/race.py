@@ -22,9 +22,9 @@ from typing import Any
 
 from redloom.emulators.dashscope_tasks import DISPATCH_S
 
-from .bounds import tries_of
+from .bounds import Bounds, bounds_of, tries_of
 from .clients.report_way import POLL_S
-from .measure import Bounds, Row, bounds_of, middle, row_of
+from .measure import Row, middle, row_of
 from .scenarios import Scenario
 
 LINE_LIMIT = 64 * 1024 * 1024
@@ -80,7 +80,7 @@ async def _raced(
 
 def serial(scenario: Scenario, seed: int, bounds: Bounds) -> Row:
     """One picture after another, a poll every 5 s, worked out instead of waited for."""
-    tries = tries_of(scenario, scenario.places[0], seed)
+    tries = tries_of(scenario, seed)
     polls = [math.ceil((takes + DISPATCH_S) / POLL_S) for one in tries for takes in one]
     taken = [takes for one in tries for takes in one]
     delays = [n * POLL_S - takes for n, takes in zip(polls, taken, strict=True)]
