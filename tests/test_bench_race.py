@@ -91,6 +91,14 @@ def test_the_table_is_aligned_and_says_what_was_not_delivered() -> None:
     assert "**+0.5 %**" in marked[-1]
 
 
+@pytest.mark.parametrize(
+    ("value", "said"), [(-0.04, "+0.0 %"), (0.46, "+0.5 %"), (-1.0, "−1.0 %"), (409.2, "+409 %")]
+)
+def test_percentages_have_a_sign_that_means_something(value: float, said: str) -> None:
+    """Nothing is not negative."""
+    assert table.percent(value) == said
+
+
 def test_the_picture_is_an_svg_that_says_it_all() -> None:
     """Well-formed, a bar for each client, and no bar for one that did not deliver."""
     rows = [row("serial", 500.0), row("report-3", 170.0), row("sdk", 99.0, delivered=3), row("ours", 100.5)]  # fmt: skip
@@ -100,7 +108,7 @@ def test_the_picture_is_an_svg_that_says_it_all() -> None:
     assert "a note & more" in said
     assert "+400 %" in said
     assert "+0.5 %" in said
-    assert "-1.0 %" not in said
+    assert "−1.0 %" not in said
 
 
 def test_the_reports_table_has_a_line_for_each_number_of_pictures() -> None:

@@ -12,13 +12,13 @@ from redloom.lang import Text
 
 from .measure import Row
 from .scenarios import Scenario
-from .table import CLIENTS
+from .table import CLIENTS, percent
 
 WIDTH = 1080
 MARGIN = 48
 LABELS = 232
 """Where the names end and the bars begin."""
-BARS = 470
+BARS = 424
 """Width of the axis."""
 MOST = 100.0
 """Percent at the right end; what is beyond is drawn broken off."""
@@ -73,13 +73,13 @@ def _block(scenario: Scenario, rows: Sequence[Row], y: float) -> Iterator[str]:
     yield _text(MARGIN, y + 12, str(scenario.text), size=15, weight=600)
     yield f'<line x1="{MARGIN}" x2="{WIDTH - MARGIN}" y1="{y - 14}" y2="{y - 14}" stroke="{RULE}"/>'
     yield _text(left, y + 30, f"0 %  ·  {count}", size=11, fill=FAINT)
-    for percent in (25, 50, 75, 100):
-        x = left + BARS * percent / MOST
-        yield _text(x, y + 30, f"+{percent} %", size=11, fill=FAINT, anchor="middle")
+    for mark in (25, 50, 75, 100):
+        x = left + BARS * mark / MOST
+        yield _text(x, y + 30, f"+{mark} %", size=11, fill=FAINT, anchor="middle")
     bottom = y + 38 + LINE * len(rows)
-    for percent in (0, 25, 50, 75, 100):
-        x = left + BARS * percent / MOST
-        shade = INK if percent == 0 else RULE
+    for mark in (0, 25, 50, 75, 100):
+        x = left + BARS * mark / MOST
+        shade = INK if mark == 0 else RULE
         yield f'<line x1="{x}" x2="{x}" y1="{y + 37}" y2="{bottom - 3}" stroke="{shade}"/>'
     for head, x in FIGURES:
         yield _text(x, y + 30, str(head), size=11, fill=FAINT, anchor="end")
@@ -109,22 +109,20 @@ def _bar(row: Row, y: float) -> Iterator[str]:
                     weight=700 if bad else weight, anchor="end")  # fmt: skip
 
 
-def _length(percent: float, left: float, y: float, colour: str, weight: int) -> Iterator[str]:
-    width = max(2.0, BARS * min(percent, MOST) / MOST)
+def _length(above: float, left: float, y: float, colour: str, weight: int) -> Iterator[str]:
+    """The bar and its figure; what is longer than the axis is drawn broken off."""
+    width = max(2.0, BARS * min(above, MOST) / MOST)
     yield f'<rect x="{left}" y="{y + 3}" width="{width:.1f}" height="16" rx="1.5" fill="{colour}"/>'
-    said, far = f"{percent:+.1f} %" if percent < 100 else f"{percent:+.0f} %", percent > MOST
-    if far:
+    if above > MOST:
         for gap in (18, 11):
             x = left + width - gap
             yield f'<path d="M{x} {y + 21} l5 -20" stroke="{PAPER}" stroke-width="3"/>'
-        yield _text(
-            left + width - 26, y + 15.5, said, size=12.5, fill=INK, anchor="end", weight=600
-        )
+        yield _text(left + width - 26, y + 15.5, percent(above), size=12.5, anchor="end", weight=600)  # fmt: skip
+    elif width > BARS - 64:
+        yield _text(left + width - 8, y + 15.5, percent(above), size=12.5, anchor="end", weight=weight)  # fmt: skip
     else:
-        inside = width > BARS - 64
-        x = left + width - 8 if inside else left + width + 8
-        yield _text(x, y + 15.5, said, size=12.5, fill=INK if inside else colour if weight == 700 else SOFT,
-                    weight=weight, anchor="end" if inside else "start")  # fmt: skip
+        fill = colour if weight == 700 else SOFT
+        yield _text(left + width + 8, y + 15.5, percent(above), size=12.5, fill=fill, weight=weight)  # fmt: skip
 
 
 def _text(

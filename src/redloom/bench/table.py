@@ -32,16 +32,19 @@ class Column(NamedTuple):
     cell: Callable[[Row], str]
 
 
-def _percent(value: float) -> str:
-    return f"{value:+.1f} %" if abs(value) < 100 else f"{value:+.0f} %"
+def percent(value: float) -> str:
+    """Signed, one decimal below 100, a true minus; what rounds to nothing has no sign of less."""
+    rounded = round(value, 1) + 0.0
+    said = f"{rounded:+.1f} %" if abs(value) < 100 else f"{value:+.0f} %"
+    return said.replace("-", "\N{MINUS SIGN}")
 
 
 def _above(row: Row) -> str:
-    return _percent(row.above_pct) if row.whole else "–"
+    return percent(row.above_pct) if row.whole else "–"
 
 
 def _clairvoyant(row: Row) -> str:
-    return _percent(row.above_clairvoyant_pct) if row.whole else "–"
+    return percent(row.above_clairvoyant_pct) if row.whole else "–"
 
 
 def _maybe(value: float | None, form: str) -> str:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from redloom.bench.race import Plan
     from redloom.bench.scenarios import Scenario
 
-PARTS = ("cards", "downloads", "overhead", "start")
+PARTS = ("cards", "downloads", "overhead", "overnight", "start")
 NEEDS = {"sdk": "dashscope", "gather": "aiolimiter"}
 """Which package a client needs, from the extra ``bench``."""
 
