@@ -24,7 +24,7 @@ from typing import Any, Literal, Protocol
 from .clock import Clock, SystemClock, offload
 from .errors import ServiceError
 from .lang import Text
-from .wire import Answer, Part, Wire
+from .wire import Answer, Form, Part, Wire
 
 __all__ = [
     "Answer",
@@ -35,6 +35,7 @@ __all__ = [
     "Endpoint",
     "Failed",
     "Fitted",
+    "Form",
     "Lane",
     "Limits",
     "Made",
@@ -124,8 +125,9 @@ class Capabilities:
     """Shapes by name (``3:4``) where the service takes a shape in the place of a size."""
     formats: tuple[str, ...] = ("png",)
     """File formats in which its pictures come."""
-    gives_links: bool = True
-    """Whether a picture comes as a link that expires (True), or as its bytes."""
+    gives_links: bool | None = True
+    """Whether a picture comes as a link that expires (True) or as its bytes (False); None: either,
+    as the service likes."""
     record_life_s: float = 86400.0
     """How long it knows a finished task, nominal seconds; `math.inf`: for good."""
     regions: tuple[str, ...] = ()
