@@ -80,14 +80,10 @@ def emulate(common: Common, provider: str, **options: Any) -> None:
 
 def names() -> list[str]:
     """The services that can be emulated."""
-    from redloom import emulators
+    from redloom import emulators, providers
 
-    found = []
-    for module in pkgutil.iter_modules(emulators.__path__):
-        text = (Path(emulators.__path__[0]) / f"{module.name}.py").read_text("utf-8")
-        if "async def serve(" in text:
-            found.append(module.name)
-    return found
+    found = {module.name for module in pkgutil.iter_modules(emulators.__path__)}
+    return sorted(found.intersection(providers.names()))
 
 
 def _module(provider: str) -> Any:
