@@ -130,6 +130,10 @@ class Wire:
         """GET. The same errors as `post`; for a GET both mean only: ask again."""
         return await self._exchange("GET", path, None, query, headers, timeout_s or 60.0)
 
+    async def put(self, path: str, *, timeout_s: float | None = None) -> Answer:
+        """PUT without a body, such as a cancel. The same errors as `post`."""
+        return await self._exchange("PUT", path, None, None, None, timeout_s or 60.0)
+
     async def close(self) -> None:
         """Close the pool. Safe to call twice."""
         session, self._session = self._session, None

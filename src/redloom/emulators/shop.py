@@ -97,6 +97,8 @@ class ShopEmulator:
         self.ledger = Ledger(settings.ledger_path, self.settle)
         self.tasks: dict[str, Task] = {}
         self.started = 0.0
+        self.wait_s = 1.0
+        """How long whoever was refused last for its pace would have to wait."""
         self._asked: Counter[str] = Counter()
         self._lanes: dict[tuple[str, str], Lane] = {}
         self._buckets: dict[tuple[str, str], Bucket] = {}
