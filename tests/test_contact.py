@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
-from redloom.contact import make_thumb, page, thumb_name
+from redloom.contact import page
 from redloom.records import Run
 
 RUN = Run("r1", 0.0, "batch", "d", "/nowhere/夜&<b>", {}, {}, "done", 0, None, "", 0, True, "")
@@ -39,18 +37,3 @@ def test_nothing_comes_from_outside() -> None:
     assert "http" not in shown
     assert "/nowhere" not in shown
     assert data_of(shown)["left"] == 3
-
-
-def test_thumbnails_are_small_and_made_once(tmp_path: Path) -> None:
-    """A thumbnail fits its side, is not made twice, and a broken picture has none."""
-    picture, thumb = tmp_path / "a.png", tmp_path / thumb_name("a.png")
-    Image.new("RGBA", (900, 1200), "red").save(picture)
-    make_thumb(picture, thumb)
-    with Image.open(thumb) as small:
-        assert (small.format, small.size) == ("WEBP", (270, 360))
-    thumb.write_bytes(b"mine")
-    make_thumb(picture, thumb)
-    assert thumb.read_bytes() == b"mine"
-    (tmp_path / "b.png").write_bytes(b"broken")
-    make_thumb(tmp_path / "b.png", tmp_path / "b.webp")
-    assert not (tmp_path / "b.webp").exists()

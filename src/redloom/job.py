@@ -12,11 +12,11 @@ import hashlib
 import json
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from .errors import BadInput
-from .prompt import Prompt, parse_ratio, parse_size
+from .prompt import Prompt, identity_of, parse_ratio, parse_size
 
 RECIPE = "r1"
 """Which recipe made a key. A new recipe gets a new mark; old keys stay what they were."""
@@ -66,8 +66,13 @@ class Request:
 
     @property
     def key(self) -> str:
-        """``r1:`` and 32 bytes of SHA-256 in hexadecimal."""
-        digest = hashlib.sha256(self.canonical().encode("utf-8", "surrogatepass"))
+        """``r1:`` and 32 bytes of SHA-256 in hexadecimal.
+
+        References count by what is in them where that is known, not by where they lie.
+        """
+        known = tuple(identity_of(one) for one in self.references)
+        told = replace(self, references=known) if self.references else self
+        digest = hashlib.sha256(told.canonical().encode("utf-8", "surrogatepass"))
         return f"{RECIPE}:{digest.hexdigest()}"
 
 

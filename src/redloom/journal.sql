@@ -105,6 +105,13 @@ CREATE TABLE learnt (
   PRIMARY KEY (what, whom)
 ) WITHOUT ROWID;
 
+-- migration: 2
+-- What a report is drawn from: status queries of the task, when we learnt that it had ended,
+-- when its bytes lay verified on the disk (nominal Unix seconds).
+ALTER TABLE tasks ADD COLUMN polls INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE tasks ADD COLUMN seen_at REAL;
+ALTER TABLE tasks ADD COLUMN fetched_at REAL;
+
 -- name: meta
 SELECT value FROM meta WHERE name = :item;
 
@@ -202,6 +209,20 @@ WHERE run = :run AND status = 'pending' AND NOT EXISTS
 -- name: twin
 SELECT row, file FROM jobs WHERE run = :run AND key = :key AND status = 'ok' ORDER BY id LIMIT 1;
 
+-- name: soften_job
+UPDATE jobs SET input = json_set(input, '$.asked', :asked, '$.softened', :words) WHERE id = :id;
+
+-- name: allow_softening
+UPDATE runs SET options = json_set(options, '$.soften', json('true')) WHERE id = :id;
+
+-- name: file_taken
+SELECT EXISTS (SELECT 1 FROM jobs WHERE run = :run AND status = 'ok' AND id != :id
+  AND file = :file COLLATE NOCASE);
+
+-- name: fingerprints
+SELECT json_extract(images.about, '$.fingerprint') AS mark, jobs.row, jobs.take
+FROM jobs JOIN images ON images.key = jobs.key WHERE jobs.run = :run AND jobs.status = 'ok' ORDER BY jobs.id;
+
 -- name: counts
 SELECT status, count(*) AS number FROM jobs WHERE run = :run GROUP BY status;
 
@@ -246,6 +267,7 @@ WHERE id = :id AND state IN ('intent', 'doubt');
 
 -- name: set_made
 UPDATE tasks SET state = 'made', result = :result, billed = 'yes', accepted_at = coalesce(accepted_at, :at),
+  polls = polls + :polls, seen_at = coalesce(:seen_at, seen_at),
   queued = :queued, started = :started, ended = :ended,
   price = coalesce(:price, price), currency = coalesce(:currency, currency),
   price_source = coalesce(:price_source, price_source)
@@ -265,6 +287,8 @@ UPDATE tasks SET state = 'doubt', ticket_id = NULL, ticket = NULL, accepted_at =
 
 -- name: close_task
 UPDATE tasks SET state = :state, billed = :billed, closed_at = :at, code = :code, error = :error,
+  polls = polls + :polls, seen_at = coalesce(:seen_at, seen_at),
+  fetched_at = coalesce(:fetched_at, fetched_at),
   result = coalesce(:result, result),
   queued = coalesce(:queued, queued), started = coalesce(:started, started), ended = coalesce(:ended, ended),
   price = coalesce(:price, price), currency = coalesce(:currency, currency),

@@ -70,6 +70,12 @@ class About:
     made_by_model: bool = True
     """A typeset card is not, and gets no label."""
     flags: tuple[str, ...] = ()
+    size_wanted: str = ""
+    """Size or ratio in the user's words; ``size_asked`` is what the model was asked for."""
+    notes: tuple[str, ...] = ()
+    """What had to be changed for the model, said."""
+    fingerprint: str = ""
+    """What near-duplicates are known by (`examine.fingerprint`)."""
 
 
 @dataclass(frozen=True, slots=True)

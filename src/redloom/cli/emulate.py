@@ -60,6 +60,15 @@ from .common import Common, command, option
 )  # fmt: skip
 @option("--faults", default=None, metavar="NAME=RATE,…", zh="要出的故障", en="what is to go wrong")
 @option(
+    "--stragglers", type=click.FloatRange(0, 1), default=None, metavar="RATE",
+    zh="这一部分提示词慢八倍", en="the part of prompts that take eight times as long",
+)  # fmt: skip
+@option(
+    "--mid-run", default=None, metavar="SECONDS:WHAT=VALUE,…",
+    zh="中途的变化，秒数从第一次受理算起：concurrency=3、rps=1、slower=4",
+    en="what changes so long after the first accepted request: concurrency=3, rps=1, slower=4",
+)  # fmt: skip
+@option(
     "--keys", default=None, metavar="KEY[=ACCOUNT],…", zh="认哪些密钥", en="the keys that it takes"
 )
 @option(
@@ -103,6 +112,7 @@ def _settings(module: Any, options: dict[str, Any]) -> dict[str, Any]:
         "latency": ("latency", lambda text: module.parse_service_time(text)),
         "rps": ("submit_per_second", float),
         "faults": ("faults", lambda text: module.parse_faults(text)),
+        "mid_run": ("changes", lambda text: module.parse_changes(text)),
         "keys": ("keys", _keys),
         "ledger": ("ledger_path", Path),
     }
@@ -111,9 +121,8 @@ def _settings(module: Any, options: dict[str, Any]) -> dict[str, Any]:
     for option_name, value in given.items():
         name, read = readers.get(option_name, (option_name, _as_it_is))
         if name not in known:
-            raise BadInput(
-                f"这家服务的模拟没有 --{option_name}。", f"This stand-in has no --{option_name}."
-            )
+            said = option_name.replace("_", "-")
+            raise BadInput(f"这家服务的模拟没有 --{said}。", f"This stand-in has no --{said}.")
         settings[name] = read(value)
     return settings
 

@@ -119,25 +119,35 @@ def resume(common: Common, run: str) -> int:
 @command(
     "retry", zh="只重做没成的行。", en="Take up again only the rows that did not become a picture."
 )
+@option(
+    "--soften",
+    is_flag=True,
+    zh="被拒的提示词让文字模型改温和些，两种说法都记下",
+    en="rewrite refused prompts more mildly with a text model; both wordings are kept",
+)
 @click.argument("run")
-def retry(common: Common, run: str) -> int:
+def retry(common: Common, run: str, soften: bool) -> int:
     """The command; exit status as `batch` has it."""
-    return _carry_on(common, run, again=True)
+    return _carry_on(common, run, again=True, soften=soften)
 
 
-def _carry_on(common: Common, name: str, *, again: bool) -> int:
+def _carry_on(common: Common, name: str, *, again: bool, soften: bool = False) -> int:
     settings = common.settings()
 
     async def go() -> int:
         from redloom.engine import Engine
 
-        from .carrying import attend
+        from .carrying import attend, softener_of
 
         run = await _looked_up(settings.workspace, name)
         places = list(run.environment.get("places", {}))
-        async with Engine(places or None, settings=settings, jobs=settings.jobs) as engine:
+        allowed = soften or bool(run.options.get("soften"))
+        rewriter = softener_of(settings) if allowed else None
+        async with Engine(
+            places or None, settings=settings, jobs=settings.jobs, soften=rewriter
+        ) as engine:
             if again:
-                number = await engine.retry(run.id)
+                number = await engine.retry(run.id, soften=soften)
                 common.hint(f"重做 {number} 张。", f"Taking up {number} pictures again.")
             else:
                 await engine.resume(run.id)

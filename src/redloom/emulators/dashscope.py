@@ -26,6 +26,7 @@ from aiohttp import web
 from redloom.clock import Clock
 
 from . import dashscope_answers as answers
+from .changes import Change, parse_changes
 from .contract import Variant
 from .dashscope_faults import FAULTS
 from .dashscope_files import PATH as FILE_PATH
@@ -40,6 +41,7 @@ from .service_time import ServiceTime, parse_service_time
 
 __all__ = [
     "FAULTS",
+    "Change",
     "DashScopeEmulator",
     "Emulated",
     "Emulator",
@@ -47,6 +49,7 @@ __all__ = [
     "Ledger",
     "Purchase",
     "ServiceTime",
+    "parse_changes",
     "parse_faults",
     "parse_service_time",
     "read_ledger",
@@ -224,6 +227,7 @@ class DashScopeEmulator:
         if task.fate == "refused":
             said = "Output data may contain inappropriate content."
             return 400, answers.refusal("inspected", task.request_id, said)
+        self.ledger.told(task, self._clock.now())
         return 200, answers.made_at_once(task, self._files.urls(task, self._clock.now()))
 
     # Tasks
@@ -275,6 +279,8 @@ class DashScopeEmulator:
         ended = task.ended is not None and task.ended <= now
         signed = now if self.settings.fresh_links or task.ended is None else task.ended
         urls = self._files.urls(task, signed) if ended else []
+        if ended:
+            self.ledger.told(task, now)
         tells = self.settings.original_prompt
         if tells is None:
             tells = self._service.models[task.model].tells and task.path.startswith(

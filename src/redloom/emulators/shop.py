@@ -24,6 +24,7 @@ from redloom.clock import Clock
 
 from .dashscope_files import SLOW_S
 from .dashscope_tasks import Bucket, Lane, Task
+from .dashscope_tasks import Terms as LaneTerms
 from .faults import Faults
 from .ledger import Ledger, prompt_sha
 from .pictures import LABELS
@@ -347,7 +348,7 @@ class ShopEmulator:
 
     def _lane(self, account: str, model: str) -> Lane:
         if (account, model) not in self._lanes:
-            self._lanes[account, model] = Lane(self._slots(), self._began)
+            self._lanes[account, model] = Lane(LaneTerms(lambda _at: self._slots()), self._began)
         return self._lanes[account, model]
 
     def _bucket(self, account: str, what: str, rate: float) -> Bucket:
