@@ -9,6 +9,7 @@ What a provider file must hold::
 
     def create(endpoint: Endpoint, tools: Tools) -> Provider     # required
     DEFAULTS: Defaults                                           # environment, hosts, model
+    MODELS: tuple[str, ...]                                      # optional: names to suggest
 
 Blocking work (reading a reference picture) goes through `offload`, off the loop.
 May import: errors, clock, lang, wire.

@@ -334,6 +334,8 @@ _ALL = (
 
 MODELS: dict[str, Model] = {model.name: model for model in _ALL}
 
+NAMES = tuple(MODELS)
+
 _FAMILIES: tuple[tuple[str, Model], ...] = (
     ("wanx-v1", MODELS["wanx-v1"]),
     ("wanx2.1-imageedit", MODELS["wanx2.1-imageedit"]),

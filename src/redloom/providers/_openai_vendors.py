@@ -80,6 +80,8 @@ class Vendor:
     """The model asked for unless another is named."""
     models: tuple[tuple[str, Model], ...] = ()
     """By the beginning of the name, first match; the last has an empty one."""
+    offers: tuple[str, ...] = ()
+    """Whole names of models, to suggest."""
     root: str = "/v1"
     """What an address without any path is given."""
     path: str = "/images/generations"
@@ -112,6 +114,10 @@ class Vendor:
     def model(self, name: str) -> Model:
         """The model of that name, or its nearest relative."""
         return next(table for start, table in self.models if name.startswith(start))
+
+    def suggested(self) -> tuple[str, ...]:
+        """Models that may be asked for here, the default first."""
+        return tuple(dict.fromkeys((self.default, *self.offers)))
 
     def defaults(self) -> Defaults:
         """What makes an endpoint of this vendor exist without any file."""
@@ -216,9 +222,10 @@ OPENAI = Vendor(
     ("OPENAI_BASE_URL",),
     "gpt-image-1",
     _OPENAI_MODELS,
+    ("gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "gpt-image-2", "dall-e-3", "dall-e-2"),
 )
 RELAY = replace(
-    OPENAI, name="relay", hosts=(), models=(("", _ANY),), known=False, currency="",
+    OPENAI, name="relay", hosts=(), offers=(), models=(("", _ANY),), known=False, currency="",
     label=Text("兼容 OpenAI 的服务", "a service that speaks like OpenAI"),
 )  # fmt: skip
 """Any other address: nothing is taken for granted."""
@@ -278,6 +285,7 @@ _VENDORS = (
                       options=("num_inference_steps", "guidance_scale")),
             ),
         ),
+        offers=("Qwen/Qwen-Image", "Qwen/Qwen-Image-Edit-2509", "Kwai-Kolors/Kolors"),
         edits="",
         reference_fields=("image", "image2", "image3"),
         sizing="image_size",
@@ -326,6 +334,7 @@ _VENDORS = (
             ),
         ),
         root="/api/paas/v4",
+        offers=("cogview-4", "glm-image", "cogview-3-flash"),
         edits="",
         count="",
         currency="CNY",
@@ -356,6 +365,7 @@ _VENDORS = (
                 ),
             ),
         ),
+        offers=("black-forest-labs/FLUX.1-schnell",),
         edits="",
         reference_fields=("image_url",),
         sizing="sides",
@@ -386,6 +396,7 @@ _VENDORS = (
                 ("", {}),
             )
         ),
+        offers=("grok-imagine-image", "grok-imagine-image-quality"),
         edits="",
         sizing="ratio",
         picture_hosts=(".x.ai",),
@@ -411,6 +422,7 @@ _VENDORS = (
             ),
         ),
         path="/image_generation",
+        offers=("image-01",),
         edits="",
         sizing="sides",
         always={"prompt_optimizer": False},
@@ -444,6 +456,7 @@ _VENDORS = (
         root="/api/v1",
         shape="chat",
         path="/chat/completions",
+        offers=("google/gemini-2.5-flash-image",),
         edits="",
         sizing="ratio",
         count="",

@@ -68,6 +68,7 @@ from ._dashscope_errors import Said, said, submit_error, task_error
 from ._dashscope_fit import body_of, fit, is_on, takes
 from ._dashscope_models import (
     AS_OF,
+    NAMES,
     POLLS_PER_SECOND,
     REGIONS,
     URL_LIFE_S,
@@ -78,7 +79,7 @@ from ._dashscope_models import (
 )
 from ._reference import data_url
 
-__all__ = ["DEFAULTS", "create"]
+__all__ = ["DEFAULTS", "MODELS", "create"]
 
 DEFAULTS = Defaults(
     key_variables=("DASHSCOPE_API_KEY",),
@@ -87,6 +88,9 @@ DEFAULTS = Defaults(
     model="wan2.6-t2i",
     label=Text("阿里云百炼 DashScope", "Alibaba Cloud Model Studio (DashScope)"),
 )
+
+MODELS = NAMES
+"""Every model of the table, wherever it is offered: names differ by region."""
 
 _SYNC_TIMEOUT_S = 330.0
 """The service cuts its own synchronous calls at 300 s; cutting first would lose its answer."""

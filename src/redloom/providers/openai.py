@@ -52,9 +52,10 @@ from ._openai_vendors import AS_OF, OPENAI, Vendor, vendor_of
 from ._reference import data_url, is_address, opened
 from ._voice import Voice
 
-__all__ = ["DEFAULTS", "create"]
+__all__ = ["DEFAULTS", "MODELS", "create"]
 
 DEFAULTS = OPENAI.defaults()
+MODELS = OPENAI.suggested()
 
 _TIMEOUT_S = 600.0
 """OpenAI's own client waits as long; cutting first would lose the answer."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from ._openai_vendors import VENDORS
 from .openai import create
 
-__all__ = ["DEFAULTS", "create"]
+__all__ = ["DEFAULTS", "MODELS", "create"]
 
 DEFAULTS = VENDORS["openrouter"].defaults()
+MODELS = VENDORS["openrouter"].suggested()
