@@ -30,6 +30,7 @@ from .shop import ShopEmulator, Terms, Wanted, serve_until_cancelled
 from .shop_faults import COMMON, INLINE, LINKS
 
 __all__ = [
+    "DIALECTS",
     "FAULTS",
     "VARIANTS",
     "Emulated",

@@ -224,8 +224,18 @@ OPENAI = Vendor(
     _OPENAI_MODELS,
     ("gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "gpt-image-2", "dall-e-3", "dall-e-2"),
 )
+_RELAYED = (
+    *(
+        (start, replace(table, prices={}, tokens=None, gives_links=None))
+        for start, table in _OPENAI_MODELS
+        if start
+    ),
+    ("", _ANY),
+)
+"""OpenAI's own models keep their sizes and parameters behind a relay, but not their price."""
+
 RELAY = replace(
-    OPENAI, name="relay", hosts=(), offers=(), models=(("", _ANY),), known=False, currency="",
+    OPENAI, name="relay", hosts=(), offers=(), models=_RELAYED, known=False, currency="",
     label=Text("兼容 OpenAI 的服务", "a service that speaks like OpenAI"),
 )  # fmt: skip
 """Any other address: nothing is taken for granted."""
