@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from redloom.emulators.server import LocalServer
-from redloom.endpoint import Part, Wire
+from redloom.endpoint import Form, Part, Wire
 from redloom.errors import NotSent
 
 
@@ -52,7 +52,7 @@ def test_json_is_called_json() -> None:
 def test_files_go_as_a_form() -> None:
     """With parts it is a form: plain fields as text, files with name and type."""
     part = Part("image", "a.png", "image/png", b"\x89PNG")
-    (seen,) = heard({"payload": {"prompt": "红", "n": 1}, "parts": [part]})
+    (seen,) = heard({"payload": Form({"prompt": "红", "n": 1}, [part])})
     fields = seen["parts"]
     assert (fields["prompt"], fields["n"]) == ("红", "1")
     assert fields["image"] == ("a.png", "image/png", b"\x89PNG")

@@ -346,6 +346,14 @@ SELECT coalesce(currency, '') AS currency, billed, price_source, count(*) AS num
        sum(state IN ('intent', 'accepted', 'doubt')) AS open
 FROM tasks WHERE run = :run AND state != 'void' GROUP BY currency, billed, price_source;
 
+-- name: endpoint_health
+SELECT endpoint, sum(state = 'stored') AS made,
+       sum(state IN ('failed', 'refused')) AS failed, sum(state = 'void') AS turned_away,
+       sum(state IN ('doubt', 'lost', 'abandoned')) AS doubtful,
+       avg(CASE WHEN state = 'stored' THEN coalesce(ended, closed_at) - coalesce(started, accepted_at, intent_at) END) AS seconds,
+       max(intent_at) AS last
+FROM tasks WHERE intent_at >= :since GROUP BY endpoint;
+
 -- name: committed
 SELECT coalesce(sum(price), 0) AS amount FROM tasks
 WHERE run = :run AND billed IN ('yes', 'maybe') AND state != 'void';

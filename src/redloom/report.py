@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from .clock import iso
-from .contact import card_of, make_thumb, thumb_name
+from .contact import card_of
+from .examine import make_thumb, thumb_name
 from .diary import Diary, diary_of
 from .figures import QUANTILES, Distance, distance, errors_by_class, latencies
 from .image import Store, write_whole

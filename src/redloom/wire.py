@@ -66,6 +66,14 @@ class Part:
     data: bytes
 
 
+class Form(dict[str, Any]):
+    """A request's plain fields with files beside them: sent as a multipart form, not as JSON."""
+
+    def __init__(self, fields: Mapping[str, Any], parts: Sequence[Part]) -> None:
+        super().__init__(fields)
+        self.parts = tuple(parts)
+
+
 @dataclass(slots=True)
 class _Sent:
     """Whether the request's head has been written to the socket."""
@@ -106,14 +114,12 @@ class Wire:
         *,
         headers: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
-        parts: Sequence[Part] = (),
     ) -> Answer:
-        """POST JSON, or with ``parts`` a form whose plain fields are the payload's.
+        """POST JSON, or a `Form`.
 
         Raises NotSent where nothing left, AnswerLost where the answer broke off.
         """
-        form = _form(payload, parts) if parts else _json(payload)
-        return await self._exchange("POST", path, form, None, headers, timeout_s)
+        return await self._exchange("POST", path, payload, None, headers, timeout_s)
 
     async def get(
         self,
@@ -126,6 +132,10 @@ class Wire:
         """GET. The same errors as `post`; for a GET both mean only: ask again."""
         return await self._exchange("GET", path, None, query, headers, timeout_s or 60.0)
 
+    async def put(self, path: str, *, timeout_s: float | None = None) -> Answer:
+        """PUT without a body, such as a cancel. The same errors as `post`."""
+        return await self._exchange("PUT", path, None, None, None, timeout_s or 60.0)
+
     async def close(self) -> None:
         """Close the pool. Safe to call twice."""
         session, self._session = self._session, None
@@ -136,7 +146,7 @@ class Wire:
         self,
         method: str,
         path: str,
-        data: aiohttp.BytesPayload | aiohttp.FormData | None,
+        payload: Mapping[str, Any] | None,
         query: Mapping[str, str] | None,
         headers: Mapping[str, str] | None,
         timeout_s: float | None,
@@ -153,7 +163,7 @@ class Wire:
             async with session.request(
                 method,
                 self.base_url + path,
-                data=data,
+                data=_encoded(payload),
                 params=query,
                 headers={**self._headers, **(headers or {})},
                 timeout=limit,
@@ -200,21 +210,19 @@ def _proxy_for(base_url: str) -> str | None:
     return proxy if "://" in proxy else f"http://{proxy}"
 
 
-def _json(payload: Mapping[str, Any]) -> aiohttp.BytesPayload:
-    """JSON under its own name: bytes alone go out as application/octet-stream."""
+def _encoded(payload: Mapping[str, Any] | None) -> aiohttp.BytesPayload | aiohttp.FormData | None:
+    """JSON under its own name (bytes alone go out as application/octet-stream), or a form."""
     import aiohttp
 
-    raw = json.dumps(payload, ensure_ascii=False).encode()
-    return aiohttp.BytesPayload(raw, content_type="application/json")
-
-
-def _form(payload: Mapping[str, Any], parts: Sequence[Part]) -> aiohttp.FormData:
-    import aiohttp
-
+    if payload is None:
+        return None
+    if not isinstance(payload, Form):
+        raw = json.dumps(payload, ensure_ascii=False).encode()
+        return aiohttp.BytesPayload(raw, content_type="application/json")
     form = aiohttp.FormData()
     for name, value in payload.items():
         form.add_field(name, value if isinstance(value, str) else json.dumps(value))
-    for part in parts:
+    for part in payload.parts:
         form.add_field(part.field, part.data, filename=part.name, content_type=part.kind)
     return form
 

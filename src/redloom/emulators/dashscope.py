@@ -394,6 +394,7 @@ VARIANTS = {
         "wan2.2-t2i-flash",
         "wan2.7-image",
         "wan2.5-i2i-preview",
+        "wanx2.1-imageedit",
         "wanx-v1",
         "qwen-image",
         "qwen-image-2.0",

@@ -28,7 +28,7 @@ from .dashscope_tasks import Terms as LaneTerms
 from .faults import Faults
 from .ledger import Ledger, prompt_sha
 from .pictures import LABELS
-from .server import HTML, LocalServer, json_answer, reset, text_answer
+from .server import HTML, LocalServer, is_json, json_answer, reset, text_answer
 from .service_time import ServiceTime, draw
 from .shop_faults import SUBMIT_WORDS
 from .shop_files import ShopFiles
@@ -98,6 +98,8 @@ class ShopEmulator:
         self.ledger = Ledger(settings.ledger_path, self.settle)
         self.tasks: dict[str, Task] = {}
         self.started = 0.0
+        self.wait_s = 1.0
+        """How long whoever was refused last for its pace would have to wait."""
         self._asked: Counter[str] = Counter()
         self._lanes: dict[tuple[str, str], Lane] = {}
         self._buckets: dict[tuple[str, str], Bucket] = {}
@@ -164,12 +166,20 @@ class ShopEmulator:
     # create
 
     async def sell(
-        self, request: web.BaseRequest, read: Callable[[dict[str, Any]], Wanted]
+        self,
+        request: web.BaseRequest,
+        read: Callable[[dict[str, Any]], Wanted],
+        form: dict[str, Any] | None = None,
     ) -> Task | web.StreamResponse:
-        """A create call as far as its acceptance: the task that is bought, or the refusal."""
+        """A create call as far as its acceptance: the task that is bought, or the refusal.
+
+        ``form`` is its body where that is no JSON.
+        """
         self.ledger.counts["submit"] += 1
         number = self.ledger.counts["submit"]
-        body = json_object(await request.read())
+        body = form
+        if form is None and is_json(request):
+            body = json_object(await request.read())
         wanted = None if body is None else read(body)
         sha = prompt_sha(wanted.prompt if wanted else "")
         self._asked[sha] += 1

@@ -14,7 +14,7 @@ from redloom.endpoint import Answer, Picture
 def inline(answer: Answer, value: str) -> Picture | None:
     """The picture that ``value`` stands for: a file of the answer's, a data URL, plain base64.
 
-    None where it is nothing of the kind. The answer's other files are the caller's to discard.
+    None where it is nothing of the kind. `keep_only` then removes the answer's other files.
     """
     if value in answer.files:
         return Picture(file=str(answer.files[value]))
@@ -26,3 +26,9 @@ def inline(answer: Answer, value: str) -> Picture | None:
     except (binascii.Error, ValueError):
         return None
     return Picture(data=raw) if raw else None
+
+
+def keep_only(answer: Answer, picture: Picture | None) -> None:
+    """Remove the files of the answer but for the one of ``picture``."""
+    file = picture.file if picture else ""
+    answer.discard(next((name for name, path in answer.files.items() if str(path) == file), ""))

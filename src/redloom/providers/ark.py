@@ -44,7 +44,7 @@ from ._ark_models import (
     Model,
     model,
 )
-from ._inline import inline
+from ._inline import inline, keep_only
 from ._reference import data_url
 from ._requests import (
     changed,
@@ -221,7 +221,7 @@ class Ark:
             raise self._voice.submit_error(answer)
         entries = [entry for entry in data if isinstance(entry, dict)]
         pictures = [p for entry in entries if (p := _picture(answer, entry)) is not None]
-        answer.discard(_kept(answer, pictures))
+        keep_only(answer, pictures[0] if pictures else None)
         if pictures:
             request_id = answer.headers.get("X-Request-Id", "")
             return Made(
@@ -255,9 +255,3 @@ def _picture(answer: Answer, entry: Mapping[str, Any]) -> Picture | None:
     if isinstance(url, str) and url:
         return Picture(url)
     return inline(answer, data) if isinstance(data, str) and data else None
-
-
-def _kept(answer: Answer, pictures: Sequence[Picture]) -> str:
-    """The name of the one file that is taken."""
-    file = pictures[0].file if pictures else ""
-    return next((name for name, path in answer.files.items() if str(path) == file), "")
