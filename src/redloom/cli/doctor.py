@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import click
 
-from redloom.errors import RedloomError
+from redloom.errors import MissingExtra, RedloomError
 from redloom.lang import Text
 
 from .common import Common, command, option
@@ -118,12 +118,18 @@ def _faces() -> Finding:
 async def _endpoints(settings: Settings, *, offline: bool) -> list[Finding]:
     from .models import every
 
-    found = [_endpoint(config, offline=offline) for config in every(settings)]
+    found = [
+        _endpoint(config, offline=offline, asked_for=config.name in settings.endpoints)
+        for config in every(settings)
+    ]
     return list(await asyncio.gather(*found))
 
 
-async def _endpoint(config: EndpointConfig, *, offline: bool) -> Finding:
-    """Whether the key is there and the service takes it."""
+async def _endpoint(config: EndpointConfig, *, offline: bool, asked_for: bool) -> Finding:
+    """Whether the key is there and the service takes it.
+
+    A server of one's own that nobody asked for is not set up, and no fault; so is an extra.
+    """
     from redloom import providers
     from redloom.clock import clock_from_environment
     from redloom.endpoint import Tools
@@ -132,8 +138,14 @@ async def _endpoint(config: EndpointConfig, *, offline: bool) -> Finding:
     if not config.ready:
         text = Text(f"没有设置 {config.key_variable}", f"{config.key_variable} is not set")
         return Finding(config.name, "absent", text)
+    if not asked_for and config.base_url:
+        variable = next(iter(providers.load(config.provider).DEFAULTS.url_variables), "")
+        text = Text(f"没有设置 {variable}", f"{variable} is not set")
+        return Finding(config.name, "absent", text)
     if offline and config.base_url:
-        return Finding(config.name, "ok", Text("密钥在（没有试）", "the key is there (not tried)"))
+        there = ("密钥在（没有试）", "the key is there (not tried)")
+        kept = ("已设置（没有试）", "set up (not tried)")
+        return Finding(config.name, "ok", Text(*(there if config.needs_key else kept)))
     try:
         clock = clock_from_environment()
         check_clock(clock, [config])
@@ -143,6 +155,8 @@ async def _endpoint(config: EndpointConfig, *, offline: bool) -> Finding:
             await provider.check()
         finally:
             await provider.close()
+    except MissingExtra as error:
+        return Finding(config.name, "wrong" if asked_for else "absent", error.text)
     except RedloomError as error:
         return Finding(config.name, "wrong", error.text)
     what = ("密钥可用", "the key works") if config.needs_key else ("可用", "works")
