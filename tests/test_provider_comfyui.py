@@ -435,7 +435,9 @@ def test_a_run_hears_how_far_its_pictures_are(tmp_path: Path) -> None:
         emulator = Emulator(Emulated(picture_size="small"), clock)
         environ = {"COMFYUI_URL": await emulator.start(), "HOME": str(tmp_path)}
         settings = load_settings(environ=environ, folder=tmp_path, workspace=tmp_path / "w")
-        async with Engine("comfyui", settings=settings, clock=clock, on_event=heard.append) as engine:
+        async with Engine(
+            "comfyui", settings=settings, clock=clock, on_event=heard.append
+        ) as engine:
             results = await engine.generate(["one", "two"], out=tmp_path / "out")
         assert all(result.ok for result in results)
         assert results[0].price == 0

@@ -153,6 +153,8 @@ async def _endpoint(config: EndpointConfig, *, offline: bool, asked_for: bool) -
         provider = providers.load(config.provider).create(config.endpoint(), tools)
         try:
             await provider.check()
+            if hasattr(provider, "about"):  # what a provider of this machine's own has found
+                return Finding(config.name, "ok", provider.about())
         finally:
             await provider.close()
     except MissingExtra as error:
