@@ -42,7 +42,7 @@ STEPS = 2
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Folders of the tiny pipelines, built once."""
-    from tiny_pipelines import build
+    from redloom.diffusers_worker.random_models import build
 
     folder = tmp_path_factory.mktemp("models")
     return {kind: str(build(kind, folder)) for kind in ("sdxl", "z-image-turbo")}

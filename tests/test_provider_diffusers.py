@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from redloom.cli import cli
+from redloom.diffusers_worker import pool
 from redloom.diffusers_worker.batches import Call, Item
 from redloom.diffusers_worker.families import bytes_on_disk, class_name_of, family_of, folder_of
 from redloom.diffusers_worker.pool import environment, failure
@@ -199,3 +202,37 @@ def test_nothing_heavy_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("page", ["gpu.md", "gpu.zh-CN.md"])
+def test_the_guides_settings_can_be_read(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every TOML example of the guide makes an endpoint, with the options that it shows."""
+    monkeypatch.setattr(diffusers, "missing", list)
+    text = (Path(__file__).resolve().parents[1] / "docs" / page).read_text("utf-8")
+    examples = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert len(examples) == 2
+    (tmp_path / "redloom.toml").write_text("\n".join(examples), "utf-8")
+    settings = load_settings(environ={"HOME": str(tmp_path)}, folder=tmp_path)
+    home = settings.endpoint("home")
+    assert home.options["devices"] == ["cuda:0", "cuda:1"]
+    limits = diffusers.create(home.endpoint(), Tools()).limits()
+    assert limits.sync_concurrency == 2 * 2 * home.options["batch"]
+    assert settings.endpoint("poster").options["workflow"] == "poster.json"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="torch is installed")
+def test_a_worker_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given up after a few starts; what waits gets the process's last words, and nothing hangs."""
+    monkeypatch.setattr(pool, "STARTS", 2)
+
+    async def body() -> None:
+        workers = pool.Pool(["cpu"])
+        for _ in range(2):  # asked again, it is tried again
+            with pytest.raises(NotAllowed) as caught:
+                await workers.picture(Call("m", (64, 64)), "p", 1)
+            assert "torch" in caught.value.text.en
+        await workers.close()
+
+    asyncio.run(asyncio.wait_for(body(), 60))
