@@ -45,7 +45,7 @@ $(EXTRAS)/done: pyproject.toml constraints.txt constraints-extras.txt
 	@touch $@
 
 test-extras: $(EXTRAS)/done ## what the heavy extras do: tiny GPU pipelines on the CPU
-	OMP_NUM_THREADS=1 $(EXTRAS)/bin/python -m pytest -m extras
+	OMP_NUM_THREADS=1 $(EXTRAS)/bin/python -m pytest -m extras $$(grep -l 'pytest.mark.extras' tests/*.py)
 
 chaos: $(VENV)/dev ## the long fault suite: kills, faults, interleavings
 	$(BIN)/python -m pytest -m chaos
