@@ -204,9 +204,16 @@ class Engine:
     def _create(self, config: EndpointConfig) -> Provider:
         from . import providers
 
-        tools = Tools(key=config.api_key, clock=self.clock, folder=self.workspace.partial)
+        tools = Tools(
+            key=config.api_key, clock=self.clock, folder=self.workspace.partial,
+            progress=self._advanced,
+        )  # fmt: skip
         made: Provider = providers.load(config.provider).create(config.endpoint(), tools)
         return made
+
+    def _advanced(self, key: str, fraction: float) -> None:
+        if self._carrier is not None:
+            self._carrier.advanced(key, fraction)
 
     # runs
 
