@@ -57,6 +57,7 @@ class Templates:
         return self._lists[name]
 
     def _read(self, name: str) -> tuple[str, ...]:
+        name = name.lstrip("/")  # never a path of its own: the words may be a stranger's
         for path in (self.folder / "wildcards" / f"{name}.txt", self.folder / f"{name}.txt"):
             if path.is_file():
                 with open_text(path) as file:
