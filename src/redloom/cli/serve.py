@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from redloom.errors import MissingExtra
 from redloom.lang import Text
 
 from .common import Common, command, option
@@ -66,7 +67,10 @@ def serve(common: Common, **asked: Any) -> int:
         level=logging.INFO if common.verbose else logging.WARNING, format="%(name)s: %(message)s"
     )
     if asked["stdio"]:
-        from redloom.studio.mcp_server import serve_stdio
+        try:
+            from redloom.studio.mcp_server import serve_stdio
+        except ImportError:
+            raise MissingExtra("mcp", Text("MCP ", "MCP")) from None
 
         asyncio.run(serve_stdio(options, settings))
         return 0

@@ -9,6 +9,8 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
+from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from redloom.version import __version__
 
@@ -24,8 +26,8 @@ DESCRIPTION = (
 )
 
 
-def create_app(house: House) -> Guard:
-    """The application around a house, behind its door."""
+def create_app(house: House, mcp: ASGIApp) -> Guard:
+    """The application around a house, behind its door. ``mcp`` answers at ``/mcp``."""
     app = FastAPI(
         title="Redloom", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None,
         openapi_url=None, redirect_slashes=False,
@@ -35,6 +37,7 @@ def create_app(house: House) -> Guard:
     for one in (system, runs, uploads, notes, pictures, openai):
         app.include_router(one.router)
     _add_documents(app)
+    app.router.routes.append(Route("/mcp", endpoint=mcp))
     app.include_router(pages.router)
     return Guard(app, house.options, house.callers)
 

@@ -24,6 +24,7 @@ from redloom.settings import Settings
 from .app import create_app
 from .guard import Guard
 from .house import House, open_house, usable_endpoints
+from .mcp_mount import endpoint_for
 from .options import Options, checked
 from .orders import buy_for_note
 
@@ -79,16 +80,18 @@ async def opened(
     made = engine or _engine(options, settings)
     async with made:
         house = await open_house(options, settings, made)
-        guard = create_app(house)
+        mcp = endpoint_for(house)
+        guard = create_app(house, mcp)
         house.feed.start()
         house.notes.buy = partial(buy_for_note, house)
         await house.attendants.start()
         await house.notes.start()
-        try:
-            yield house, guard
-        finally:
-            drain(house, guard)
-            await house.chores.stop()
+        async with mcp.running():
+            try:
+                yield house, guard
+            finally:
+                drain(house, guard)
+                await house.chores.stop()
 
 
 def drain(house: House, guard: Guard) -> None:
