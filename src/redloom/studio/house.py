@@ -6,10 +6,12 @@ May import: everything on the way, the engine, settings; of the studio what stan
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
@@ -56,6 +58,8 @@ class House:
     locks: dict[str, asyncio.Lock] = field(default_factory=dict)
     """One for each caller with a budget: its runs are admitted one after another."""
     draining: bool = False
+    metrics: Any = None
+    """`redloom.metrics.Metrics`, watching the engine."""
 
     @property
     def root(self) -> Path:
@@ -154,6 +158,13 @@ async def open_house(options: Options, settings: Settings | None, engine: Engine
         options, settings, engine, memory, Callers(memory, secret, admin), pictures, show, feed, hooks,
         attendants, Uploads(root / "uploads", options.most_prompts), notes, chores,
     )  # fmt: skip
+
+
+def watch_metrics(house: House) -> None:
+    """Count what happens in the engine from now on, where the part that counts is installed."""
+    with contextlib.suppress(ModuleNotFoundError):
+        house.metrics = importlib.import_module("redloom.metrics").Metrics()
+        house.metrics.watch(house.engine)
 
 
 def usable_endpoints(settings: Settings, extra: Sequence[str]) -> tuple[list[str], list[Text]]:

@@ -5,17 +5,18 @@ May import: everything of the studio, the engine, settings.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
+import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from types import FrameType
-from typing import Any
 
 import uvicorn
+from uvicorn.server import HANDLED_SIGNALS
 
 from redloom.engine import Engine
 from redloom.errors import BadInput
@@ -23,7 +24,7 @@ from redloom.settings import Settings
 
 from .app import create_app
 from .guard import Guard
-from .house import House, open_house, usable_endpoints
+from .house import House, open_house, usable_endpoints, watch_metrics
 from .mcp_mount import endpoint_for
 from .options import Options, checked
 from .orders import buy_for_note
@@ -47,6 +48,21 @@ class Server(uvicorn.Server):
         """A signal came: no new work, streams end, what is under way may finish."""
         self._ending()
         super().handle_exit(sig, frame)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Heed signals while serving. uvicorn's own way raises them again afterwards, which would
+        end the process before the engine has been put in order.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {sig: signal.signal(sig, self.handle_exit) for sig in HANDLED_SIGNALS}
+        try:
+            yield
+        finally:
+            for sig, handler in before.items():
+                signal.signal(sig, handler)
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -83,6 +99,7 @@ async def opened(
         mcp = endpoint_for(house)
         guard = create_app(house, mcp)
         house.feed.start()
+        watch_metrics(house)
         house.notes.buy = partial(buy_for_note, house)
         await house.attendants.start()
         await house.notes.start()
@@ -124,18 +141,10 @@ async def serve(options: Options, settings: Settings, told: Told) -> None:
         )  # fmt: skip
         server = Server(config, lambda: drain(house, guard))
         told(f"http://{_shown(options.host)}:{options.port}{options.base}/", options)
-        with _quiet():
-            await server.serve(sockets=[plug])
+        await server.serve(sockets=[plug])
 
 
 def _shown(host: str) -> str:
     if host in ("0.0.0.0", "::"):
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host
-
-
-@contextlib.contextmanager
-def _quiet() -> Any:
-    """uvicorn raises the signal again when it is done; here it has been heeded."""
-    with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
-        yield

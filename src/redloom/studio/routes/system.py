@@ -6,7 +6,6 @@ May import: see `routes`.
 from __future__ import annotations
 
 import asyncio
-import importlib
 import importlib.util
 import time
 from datetime import datetime
@@ -88,7 +87,7 @@ def _session(
         "name": caller.name if caller else "", "csrf": house.callers.csrf_for(told),
         "lang": language(), "version": __version__, "base": base,
         "features": {
-            "report": has_module("redloom.report"), "metrics": has_module("redloom.metrics"),
+            "report": has_module("redloom.report"), "metrics": house.metrics is not None,
             "mcp": has_module("mcp"), "tokens": caller is not None and caller.role == "admin",
         },
         "limits": {
@@ -109,11 +108,10 @@ def has_module(name: str) -> bool:
 @router.get("/metrics", tags=["server"], response_class=PlainTextResponse)
 async def metrics(house: Here) -> Response:
     """The engine's figures, as Prometheus reads them."""
-    if not has_module("redloom.metrics"):
+    if house.metrics is None:
         raise not_found("这个安装没有 metrics。", "This installation has no metrics.")
-    module = importlib.import_module("redloom.metrics")
-    text = await module.text_of(house.engine)
-    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+    body, kind = await asyncio.to_thread(house.metrics.render)
+    return Response(body, headers={"Content-Type": kind})
 
 
 @router.get("/api/settings", tags=["server"])
