@@ -64,6 +64,7 @@ The rooms
     equip         endpoints put to use: gates, lanes, poll schedulers
     wanted        a run's options, and the jobs of each row
     engine        add runs, follow them, pause, resume, cancel
+    audit         the account's tasks against the ledger; what nobody collected is collected
     conformance   what every provider must do, as cases against its emulator
     eta           when a run will be over
     progress      a run as a person watches it
