@@ -155,7 +155,7 @@ def gate_for(
     published = provider.limits()
     capabilities = provider.capabilities()
     pace = _pace(endpoint, published, capabilities)
-    slots = _concurrency(endpoint.limits, published, lane)
+    slots = concurrency(endpoint.limits, published, lane)
     if slots is not None:
         slots = max(1, int(slots * endpoint.share))
     ahead = submit_ahead(slots or 8, REACTION_S, timing.mean) if lane == "async" else 0
@@ -178,7 +178,8 @@ def _pace(endpoint: Endpoint, published: Limits, capabilities: Capabilities) -> 
     return Pace(FIRST_RATE, growing=True) if unknown else Pace(None)
 
 
-def _concurrency(own: Limits, published: Limits, lane: Lane) -> int | None:
+def concurrency(own: Limits, published: Limits, lane: Lane) -> int | None:
+    """Tasks at once on a lane: what was set, else what is published; None: no limit known."""
     if lane == "sync":
         return published.sync_concurrency if own.sync_concurrency is None else own.sync_concurrency
     return published.concurrency if own.concurrency is None else own.concurrency
