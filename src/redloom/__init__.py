@@ -43,6 +43,7 @@ The way of one picture, in the order that it goes
     image         the finished picture: store, derived formats
     examine       one look at a finished picture: thumbnail, fingerprint, doubts
     finish        from a finished task to a file and an outcome on record
+    floor         what the work on one picture asks of the carrier
     making        one picture, from its slot to its outcome
     carrier       carries jobs down the way
     manifest      what a run leaves: manifest.jsonl and manifest.csv

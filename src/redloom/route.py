@@ -208,6 +208,20 @@ def choose(
     return None
 
 
+def better_elsewhere(here: Live, lives: Iterable[Live], request: Request, now: float) -> bool:
+    """Whether a task that still waits ``here`` would be done sooner at an idle endpoint.
+
+    At best it is the next to start here: after ``E[S] / c`` on average, and then takes ``E[S]``.
+    """
+    stay = here.timing.mean * (1.0 + 1.0 / here.at_once)
+    for live in lives:
+        idle = live is not here and live.takes(request) and live.wait_s(now) == 0.0
+        expected = live.expected_s(now) if idle else None
+        if expected is not None and live.gate.outstanding < live.at_once and expected < stay:
+            return True
+    return False
+
+
 def _cost(live: Live) -> float:
     """What a picture costs there, to choose between equals; unknown counts as the dearest."""
     price = live.endpoint.price or live.provider.price(Asked("", live.endpoint.model))
