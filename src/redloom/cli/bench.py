@@ -82,7 +82,7 @@ NEEDS = {"sdk": "dashscope", "gather": "aiolimiter"}
 @option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    default=Path("bench"),
+    default=Path("out/bench"),
     metavar="DIR",
     zh="结果放哪里（bench.json、bench.svg）",
     en="where the results go (bench.json, bench.svg)",
