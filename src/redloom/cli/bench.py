@@ -97,8 +97,8 @@ NEEDS = {"sdk": "dashscope", "gather": "aiolimiter"}
     "--part",
     type=click.Choice(PARTS),
     default=None,
-    zh="单项：卡片、下载、开销、启动",
-    en="one part alone: cards, downloads, overhead, start",
+    zh="只跑 benchmarks/ 里的一项",
+    en="one script of benchmarks/ alone",
 )
 @option("--list", "listing", is_flag=True, zh="列出各幕和客户端", en="list scenes and clients")
 @option(
