@@ -52,6 +52,8 @@ chaos: $(VENV)/dev ## the long fault suite: kills, faults, interleavings
 
 bench: $(VENV)/dev ## every benchmark, as ratios against a baseline in the same run
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	@$(BIN)/pip install -q -c constraints.txt aiolimiter dashscope
+	@$(BIN)/redloom bench && $(BIN)/redloom bench --table
 
 clean: ## remove what was built; keeps out/
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
