@@ -66,6 +66,8 @@ class Carried:
     run: Run
     purse: Purse
     ready: deque[Job] = field(default_factory=deque)
+    parked: list[Job] = field(default_factory=list)
+    """Jobs that only stopped endpoints could make; they stay pending, the others go on."""
     hand: dict[int, Job] = field(default_factory=dict)
     """Jobs that have left ``ready`` and have no outcome yet."""
     tallies: dict[int, Tally] = field(default_factory=dict)

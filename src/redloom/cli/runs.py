@@ -162,7 +162,7 @@ def _carry_on(common: Common, name: str, *, again: bool, soften: bool = False) -
         ) as engine:
             if again:
                 number = await engine.retry(run.id, soften=soften)
-                common.hint(f"重做 {number} 张。", f"Taking up {number} pictures again.")
+                common.hint(f"重做 {number} 张。", f"Taking up {number} again.")
             else:
                 await engine.resume(run.id)
             return await attend(common, engine, run.id)
