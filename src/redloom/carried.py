@@ -76,6 +76,8 @@ class Carried:
     """Every pending job has been read from the journal."""
     stopping: bool = False
     """Paused or cancelled: nothing new is bought for it."""
+    shown: bool = False
+    """It has its first picture since it was taken up."""
     unpaid: bool = False
     """The budget is used up."""
     pending: int = 0

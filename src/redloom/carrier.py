@@ -480,6 +480,7 @@ class Carrier:
     ) -> None:
         """Tell the watchers, and let those who waited for the same picture go on."""
         carried.done(job)
+        carried.shown = carried.shown or ending.status == "ok"
         self._tell_money(carried, ending, price)
         self.stream.tell(
             Done(
