@@ -21,6 +21,8 @@ from .poll import Polls
 from .prompt import parse_ratio, parse_size, place_of
 from .timing import CALM, COVERED, EAGER, Timing, Timings
 
+NEAR_SHAPE = 0.04
+"""How far a suggested size's shape may be from the ratio that was asked for."""
 REACTION_S = 5.0
 """Detection delay that submit-ahead has to cover, nominal seconds."""
 OPEN_AFTER = 5
@@ -269,13 +271,17 @@ def asked_of(request: Request, live: Live, *, seed: int | None = None) -> Fitted
 def nearest(ratio: tuple[int, int], sizes: Sequence[Size]) -> Size:
     """The size whose shape is closest to ``ratio``, the larger of two equals.
 
-    Without a table: about 1.3 million pixels in that shape, sides in steps of 16.
+    Where no suggested size comes near that shape: as many pixels in it, sides in steps of 16, for
+    `Provider.fit` to bring to what the model takes. Without a table: 1.3 million pixels.
     """
-    wanted = ratio[0] / ratio[1]
+    wanted, pixels = ratio[0] / ratio[1], 1_300_000
     if sizes:
-        return min(sizes, key=lambda s: (abs(s[0] / s[1] / wanted - 1.0), -s[0] * s[1]))
-    height = (1_300_000 / wanted) ** 0.5
-    return int(height * wanted) // 16 * 16, int(height) // 16 * 16
+        best = min(sizes, key=lambda s: (abs(s[0] / s[1] / wanted - 1.0), -s[0] * s[1]))
+        if abs(best[0] / best[1] / wanted - 1.0) <= NEAR_SHAPE:
+            return best
+        pixels = best[0] * best[1]
+    height = (pixels / wanted) ** 0.5
+    return max(16, int(height * wanted) // 16 * 16), max(16, int(height) // 16 * 16)
 
 
 def fits(request: Request, lives: Iterable[Live]) -> Refused | None:
