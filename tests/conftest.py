@@ -14,9 +14,8 @@ from redloom.lang import use_language
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No key, no proxy, no setting of the person who runs the tests reaches them."""
     for name in list(os.environ):
-        if name.endswith(("_API_KEY", "_BASE_URL", "_PROXY", "_proxy")) or name.startswith(
-            "REDLOOM_"
-        ):
+        ours = name.startswith("REDLOOM_") or name in ("FAL_KEY", "REPLICATE_API_TOKEN")
+        if ours or name.endswith(("_API_KEY", "_BASE_URL", "_PROXY", "_proxy")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("REDLOOM_HOME", str(tmp_path / "workspace"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))

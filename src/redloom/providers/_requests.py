@@ -26,10 +26,14 @@ class Area:
     ratio: float = 16.0
     step: int = 8
     """Sizes of our own choosing are multiples of this."""
+    strict: bool = False
+    """Whether others' sizes have to be multiples of ``step`` too."""
 
     def takes(self, size: Size) -> bool:
         """Whether the size keeps the rule."""
         longer, shorter = max(size), min(size)
+        if self.strict and (longer % self.step or shorter % self.step):
+            return False
         return self.least <= size[0] * size[1] <= self.most and longer <= self.ratio * shorter
 
     def nearest(self, size: Size) -> Size:
