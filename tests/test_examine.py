@@ -14,7 +14,8 @@ from PIL import Image
 from redloom.emulators.ledger import prompt_sha
 from redloom.emulators.pictures import picture
 from redloom.errors import NotAPicture
-from redloom.examine import Likeness, alike, examine, fingerprint, make_thumb, thumb_name
+from redloom.examine import Likeness, Look, alike, examine, fingerprint, make_thumb, thumb_name
+from redloom.image import opened_file
 
 
 def noise(size: tuple[int, int], seed: int = 7) -> Image.Image:
@@ -27,6 +28,12 @@ def saved(folder: Path, picture: Image.Image, name: str = "a.png", **how: Any) -
     path = folder / name
     picture.save(path, **how)
     return path
+
+
+def looked_at(path: Path, *, thumb: bool = False) -> Look:
+    """A file, decoded and looked at."""
+    with opened_file(path) as pixels:
+        return examine(pixels, thumb=thumb)
 
 
 def test_thumbnails_are_small_and_made_once(tmp_path: Path) -> None:
@@ -48,14 +55,14 @@ def test_thumbnails_are_small_and_made_once(tmp_path: Path) -> None:
 def test_blank_and_nearly_blank(tmp_path: Path, colour: str) -> None:
     """Plain pictures are doubted, also with a speck or a little grain; a page with a line is not."""
     plain = Image.new("RGB", (800, 600), colour)
-    assert examine(saved(tmp_path, plain)).flags == ("blank",)
+    assert looked_at(saved(tmp_path, plain)).flags == ("blank",)
     speck = plain.copy()
     speck.paste("red", (400, 300, 412, 312))
-    assert examine(saved(tmp_path, speck)).flags == ("blank",)
+    assert looked_at(saved(tmp_path, speck)).flags == ("blank",)
     line = plain.copy()
     line.paste("red", (100, 290, 700, 310))
-    assert examine(saved(tmp_path, line)).flags == ()
-    assert examine(saved(tmp_path, noise((800, 600)))).flags == ()
+    assert looked_at(saved(tmp_path, line)).flags == ()
+    assert looked_at(saved(tmp_path, noise((800, 600)))).flags == ()
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "L", "P", "1", "I;16", "CMYK"])
@@ -63,7 +70,7 @@ def test_every_mode_can_be_looked_at(tmp_path: Path, mode: str) -> None:
     """Whatever a service sends has a thumbnail and a fingerprint."""
     kind = "jpg" if mode == "CMYK" else "png"
     path = saved(tmp_path, Image.new(mode, (300, 200)), f"a.{kind}")
-    look = examine(path, thumb=True)
+    look = looked_at(path, thumb=True)
     assert look.thumb.startswith(b"RIFF")
     assert len(look.fingerprint) == 40
 
@@ -72,15 +79,15 @@ def test_a_damaged_picture_is_told(tmp_path: Path) -> None:
     """What cannot be decoded is no picture."""
     (tmp_path / "a.png").write_bytes(b"nothing")
     with pytest.raises(NotAPicture):
-        examine(tmp_path / "a.png")
+        looked_at(tmp_path / "a.png")
 
 
 def test_the_same_motif_is_near_another_is_not(tmp_path: Path) -> None:
     """Another size, another format, a little darker: near. Another motif or colour: not."""
     motif = noise((800, 600))
-    one = examine(saved(tmp_path, motif)).fingerprint
+    one = looked_at(saved(tmp_path, motif)).fingerprint
     small = saved(tmp_path, motif.resize((400, 300)), "b.jpg", quality=60)
-    assert alike(one, examine(small).fingerprint)
+    assert alike(one, looked_at(small).fingerprint)
     assert alike(one, fingerprint(motif.point(lambda v: v * 0.97)))
     assert not alike(one, fingerprint(noise((800, 600), seed=8)))
     red, green, blue = motif.split()
@@ -94,7 +101,7 @@ def test_two_thousand_pictures_of_their_own_are_not_doubted(tmp_path: Path) -> N
     for number in range(2000):
         data = picture(prompt_sha(f"prompt {number}"), str(number), 64, 64)
         (tmp_path / "p.png").write_bytes(data)
-        doubted += likeness.add(examine(tmp_path / "p.png").fingerprint, number) is not None
+        doubted += likeness.add(looked_at(tmp_path / "p.png").fingerprint, number) is not None
     assert doubted <= 4
 
 

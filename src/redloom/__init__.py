@@ -47,6 +47,10 @@ The way of one picture, in the order that it goes
     carrier       carries jobs down the way
     manifest      what a run leaves: manifest.jsonl and manifest.csv
     contact       the contact sheet, index.html
+    tries         a run's paid tries and the moments that each passed
+    figures       a run in figures: latencies, distance to the bound and its causes
+    diary         what a run went through that its rows do not tell
+    report        a run as one page, report.html
 
 The rooms
     typeset       cards: themes, faces, title breaks, drawing
@@ -62,6 +66,9 @@ The rooms
     conformance   what every provider must do, as cases against its emulator
     eta           when a run will be over
     progress      a run as a person watches it
+    metrics       Prometheus metrics of an engine, one watcher
+    traces        OpenTelemetry spans of pictures, one watcher (the extra otel)
+    logs          log lines for people or for machines, secrets masked
     note          a story into a note: writer, pages, export
     soften        a refused prompt in milder words, where the user allows it
     config_manager  RedBookContentGen's settings class

@@ -187,6 +187,7 @@ class Carrier:
             await offload(clear_parts, Path(run.out))
         counts = await self.records.counts(run.id)
         carried.pending = counts.get("pending", 0)
+        counts.pop("invalid", None)  # nobody waits for those, and more of them may follow
         self.stream.tell(
             Started(
                 at=self.clock.now(),

@@ -50,12 +50,18 @@ def card_of(row: Row) -> dict[str, Any]:
     """What a card shows, under names of one letter: the page holds thousands of them."""
     line = line_of(row)
     words = " ".join(str(line["prompt"]).split())
-    reason = str(line["error"] or line["flags"])
-    return {
+    card = {
         "r": line["row"], "k": line["take"], "i": line["id"], "s": line["status"], "f": line["file"],
-        "p": words[:WORDS], "e": reason[:WORDS], "z": line["size"],
+        "p": words[:WORDS], "e": str(line["error"])[:WORDS], "z": line["size"],
         "m": line["model"], "d": line["seconds"],
     }  # fmt: skip
+    if line["flags"]:
+        card["g"] = line["flags"].split()
+    if line["status"] in ("refused", "failed"):
+        card["c"] = line["error_code"]
+    if "sent_prompt" in line:
+        card["w"] = line["sent_prompt"][:WORDS]
+    return card
 
 
 def page(cards: list[dict[str, Any]], run: Run, left_out: int = 0) -> str:

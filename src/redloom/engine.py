@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from .carrier import Carrier
 from .clock import Clock, clock_from_environment
+from .diary import Diarist, limits_of
 from .download import Downloads
 from .endpoint import Endpoint, Lane, Provider, Tools
 from .equip import Terms, equip, keep_what_was_learnt
@@ -140,6 +141,7 @@ class Engine:
         self.downloads = Downloads(self.workspace.partial, clock=self.clock, pauses=pauses())
         self.lives = await self._equip()
         self.stream_of_events.watch(self._notice)
+        self.stream_of_events.watch(Diarist(self.records, limits_of(self.lives)))
         self._lead = asyncio.get_running_loop().create_task(self._lead_when_possible())
         return self
 

@@ -10,8 +10,10 @@ May import: errors, image.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,10 +55,9 @@ class Look:
     """WebP; empty where none was wanted."""
 
 
-def examine(picture: Path, *, thumb: bool = False) -> Look:
-    """Look at a picture once. For a thread. Raises NotAPicture where it cannot be decoded."""
-    with opened_file(picture) as opened:
-        pixels = _shrunk(opened)
+def examine(picture: Pixels, *, thumb: bool = False) -> Look:
+    """Look at a decoded picture once. For a thread."""
+    pixels = _shrunk(picture)
     flags = ("blank",) if is_blank(pixels) else ()
     return Look(flags, fingerprint(pixels), webp(pixels) if thumb else b"")
 
@@ -117,12 +118,17 @@ def is_blank(pixels: Pixels) -> bool:
     statistics = ImageStat.Stat(small)
     if max(statistics.stddev) < BLANK_DEVIATION:
         return True
-    middle = statistics.median
-    flat = sum(
-        all(abs(value - at) <= FLAT for value, at in zip(one, middle, strict=True))
-        for one in _colours(small)
-    )
-    return flat >= BLANK_SHARE * 64 * 64
+    return _flat_share(small, statistics.median) >= BLANK_SHARE
+
+
+def _flat_share(small: Pixels, colour: Sequence[int]) -> float:
+    """Share of the pixels whose every channel is within `FLAT` of ``colour``."""
+    from PIL import Image, ImageChops
+
+    away = ImageChops.difference(small, Image.new(small.mode, small.size, tuple(colour)))
+    channels = [channel.point(lambda value: 255 * (value > FLAT)) for channel in away.split()]
+    far = functools.reduce(ImageChops.lighter, channels)
+    return far.histogram()[0] / (small.width * small.height)
 
 
 def fingerprint(pixels: Pixels) -> str:
@@ -137,11 +143,6 @@ def fingerprint(pixels: Pixels) -> str:
             bits = bits << 1 | (grey[at] > grey[at + 1])
     quarters = pixels.resize((2, 2), Image.Resampling.BOX).tobytes()
     return f"{bits:016x}{quarters.hex()}"
-
-
-def _colours(pixels: Pixels) -> list[tuple[int, int, int]]:
-    data = pixels.tobytes()
-    return list(zip(data[0::3], data[1::3], data[2::3], strict=True))
 
 
 def alike(one: str, other: str) -> bool:

@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .clock import Clock, offload
 from .download import Downloads, Fetched, Rules, own_host
@@ -47,6 +47,9 @@ RUNS = 4
 PATTERN = "{row}-{words}"
 """How a file is called unless the run says otherwise."""
 
+if TYPE_CHECKING:
+    from PIL.Image import Image as Pixels
+
 
 @dataclass(eq=False)
 class Finisher:
@@ -72,20 +75,20 @@ class Finisher:
         about = about_of(job, live, row, made, began)
         price = (about.price, about.currency)
         try:
-            fetched = await self._fetch(job, live, row, made, ticket)
+            fetched = await self._fetch(run, job, live, row, made, ticket)
         except PictureError as error:
             return await self._not_fetched(job, task, heard, error), price
         fetched_at = self.clock.now()
         about = replace(
             about, finished_at=fetched_at, seconds=round(fetched_at - row["intent_at"], 3)
         )
-        image, look = await offload(_kept, self.store, fetched, run)
+        look: Look = fetched.seen
         about = replace(
             about,
-            flags=(*_own_doubts(job, image, fetched.flags), *look.flags),
+            flags=(*_own_doubts(job, fetched), *look.flags),
             fingerprint=look.fingerprint,
         )
-        ending = await self._deliver(run, job, image, about, task, look.thumb)
+        image, ending = await self._deliver(run, job, fetched, about, task, look.thumb)
         record = self._image_record(job, image, task, about)
         closing = made_ending(made, self.clock.now())
         closing = replace(closing, polls=heard.polls, seen_at=heard.at, fetched_at=fetched_at)
@@ -116,13 +119,13 @@ class Finisher:
             )  # fmt: skip
         else:
             about = _about_from_json(kept["about"], job)
-            ending = await self._deliver(run, job, image, about, kept["task"])
+            _, ending = await self._deliver(run, job, image, about, kept["task"])
         await self.records.end_job(ending)
         self._claims = {name: owner for name, owner in self._claims.items() if owner != job.id}
         return ending
 
     async def _fetch(
-        self, job: Job, live: Live, task: Row, made: Made, ticket: Ticket | None
+        self, run: Run, job: Job, live: Live, task: Row, made: Made, ticket: Ticket | None
     ) -> Fetched:
         expires = self.clock.now() + live.capabilities.url_life_s
 
@@ -136,6 +139,7 @@ class Finisher:
             size=parse_size(task["size"] or ""),
             renew=renew if ticket is not None else None,
             expires=expires,
+            look=_looker(run),
         )
 
     async def _not_fetched(
@@ -161,18 +165,29 @@ class Finisher:
         return ending
 
     async def _deliver(
-        self, run: Run, job: Job, image: Image, about: About, task: int | None, thumb: bytes = b""
-    ) -> JobEnding:
-        """The file in the run's folder, where it has one; the outcome ``ok`` for the journal."""
-        file = sha = ""
+        self,
+        run: Run,
+        job: Job,
+        source: Fetched | Image,
+        about: About,
+        task: int | None,
+        thumb: bytes = b"",
+    ) -> tuple[Image, JobEnding]:
+        """Into the store, and the file into the run's folder, where it has one; outcome ``ok``."""
+        file, options = "", Delivery.of(run.options.get("delivery", {}))
         if run.out:
             about = await self._compared(run, job, about)
-            options = Delivery.of(run.options.get("delivery", {}))
-            name = await self._name(run, job, about, options.format or image.format)
-            file = name.as_posix()
-            sha = await offload(_hand_over, image, Path(run.out), file, about, options, thumb)
+            file = (await self._name(run, job, about, options.format or source.format)).as_posix()
+
+        def work() -> tuple[Image, str]:
+            image = self.store.put(source) if isinstance(source, Fetched) else source
+            if not file:
+                return image, ""
+            return image, _hand_over(image, Path(run.out), file, about, options, thumb)
+
+        image, sha = await offload(work)
         status: JobStatus = "ok"
-        return JobEnding(
+        return image, JobEnding(
             id=job.id, status=status, ended=self.clock.now(), task=task, image=image.sha256,
             file=file, sha256=sha, flags=" ".join(about.flags),
         )  # fmt: skip
@@ -269,12 +284,13 @@ def name_of(run: Run, job: Job, about: About, pattern: str, kind: str) -> Path:
     return named_file(pattern, values, job.row, job.take, takes, max(total, job.row), kind, folder)
 
 
-def _kept(store: Store, fetched: Fetched, run: Run) -> tuple[Image, Look]:
-    """Into the store, and one look at what has a folder to go to. For a thread. DiskFull."""
-    image = store.put(fetched)
-    if not run.out:
-        return image, Look((), "")
-    return image, examine(image.path, thumb=run.kind == "batch")
+def _looker(run: Run) -> Callable[[Pixels], Look]:
+    """What is looked for in a decoded picture: doubts where it has a folder to go to."""
+
+    def look(picture: Pixels) -> Look:
+        return examine(picture, thumb=run.kind == "batch") if run.out else Look((), "")
+
+    return look
 
 
 def _hand_over(
@@ -288,10 +304,11 @@ def _hand_over(
     return delivered.sha256
 
 
-def _own_doubts(job: Job, image: Image, found: tuple[str, ...]) -> tuple[str, ...]:
+def _own_doubts(job: Job, image: Fetched) -> tuple[str, ...]:
     """``wrong-size`` where it is not what the model was asked for, or not what the user wrote;
     ``softened`` where other words were sent.
     """
+    found = image.flags
     exact = parse_size(job.request.size) if "x" in job.request.size else None
     if "wrong-size" not in found and exact not in (None, (image.width, image.height)):
         found = (*found, "wrong-size")
@@ -339,9 +356,7 @@ def about_of(job: Job, live: Live, task: Row, made: Made, now: float) -> About:
 
 
 def _about_to_json(about: About) -> str:
-    from dataclasses import asdict
-
-    return json.dumps(asdict(about), ensure_ascii=False)
+    return json.dumps(about.fields(), ensure_ascii=False)
 
 
 def _about_from_json(text: str, job: Job) -> About:

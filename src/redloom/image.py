@@ -7,11 +7,15 @@ May import: errors, metadata, splice, naming, download.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import io
+import itertools
 import os
 import re
+import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -97,13 +101,8 @@ class Store:
         """Move a verified picture in, durably. The same bytes twice are one file. DiskFull."""
         target = self._place(fetched.sha256, fetched.format)
         with on_disk():
-            made = _make_folder(target.parent)
-            if target.is_file() and _digest(target) == fetched.sha256:
-                fetched.path.unlink(missing_ok=True)
-            else:
-                _move(fetched.path, target)
-            for folder in (target.parent, *made):
-                _sync_folder(folder)
+            # What lies there already is the same bytes, or damaged: replaced either way.
+            _in_folder(target.parent, lambda: _move(fetched.path, target))
         width, height, size = fetched.width, fetched.height, fetched.size_bytes
         return Image(fetched.sha256, fetched.format, width, height, size, target)
 
@@ -176,9 +175,14 @@ def deliver(image: Image, target: Path, about: About, options: Delivery | None =
         "source_sha256": image.sha256,
         "label": read_label(data),
     }
-    write_whole(target, data)
-    if beside is not None:
-        write_whole(beside, sidecar(about, facts))
+
+    def both() -> None:
+        _put(target, data)
+        if beside is not None:
+            _put(beside, sidecar(about, facts))
+
+    with on_disk():
+        _in_folder(target.parent, both)
     return Delivered(target, digest, kind, *size, len(data), beside)
 
 
@@ -222,28 +226,42 @@ def parse_also(name: str) -> tuple[Size | None, str | None]:
 def write_whole(target: Path, data: bytes) -> None:
     """A file that is there wholly and durably, or as it was before. Raises DiskFull."""
     with on_disk():
-        made = _make_folder(target.parent)
-        try:
-            _put(target, data)
-        except FileNotFoundError:
-            # The start of another run into this folder may have swept our half file away.
-            _make_folder(target.parent)
-            _put(target, data)
-        for folder in (target.parent, *made):
-            _sync_folder(folder)
+        _in_folder(target.parent, lambda: _put(target, data))
 
 
 def _put(target: Path, data: bytes) -> None:
-    part = target.with_name(f".redloom-{os.urandom(8).hex()}.part")
+    """Written under another name, made durable, renamed. Few system calls: each costs a thread
+    its turn at the interpreter.
+    """
+    part = f"{target.parent}/.redloom-{os.urandom(8).hex()}.part"
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
-        with part.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(target)
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(handle, rest) :]
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        os.replace(part, target)  # noqa: PTH105 - a Path would be built for nothing
     except BaseException:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            os.unlink(part)  # noqa: PTH108
         raise
+
+
+def _in_folder(folder: Path, work: Callable[[], None]) -> None:
+    """Do ``work`` in ``folder`` and make its entries durable; the folder is made where it is
+    missing, or where the start of another run has swept our half file away.
+    """
+    made: list[Path] = []
+    try:
+        work()
+    except FileNotFoundError:
+        made = _make_folder(folder)
+        work()
+    for one in (folder, *made):
+        _sync_folder(one)
 
 
 def clear_parts(folder: Path) -> None:
@@ -383,9 +401,29 @@ def _make_folder(folder: Path) -> list[Path]:
     return gained
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+class _FolderSyncs:
+    """fsync of folders, shared: whoever comes while one is under way waits for the next, and all
+    who wait are served by that one. The entry that a caller made before is durable after.
+    """
+
+    def __init__(self) -> None:
+        self._locks: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
+        self._order = itertools.count()
+        self._began: dict[Path, int] = {}
+
+    def sync(self, folder: Path) -> None:
+        """Make the folder's entries durable."""
+        came = next(self._order)
+        with self._locks[folder]:
+            if self._began.get(folder, -1) > came:
+                return  # one that began after we came has ended
+            began = next(self._order)
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            self._began[folder] = began
+
+
+_sync_folder = _FolderSyncs().sync

@@ -12,7 +12,7 @@ import hashlib
 import json
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from .errors import BadInput
@@ -61,7 +61,8 @@ class Request:
 
         A part added later is left out while it is empty, so that old keys stay valid.
         """
-        parts = {k: v for k, v in asdict(self).items() if v not in (None, "", (), {}, [])}
+        every = ((name, getattr(self, name)) for name in self.__dataclass_fields__)
+        parts = {name: value for name, value in every if value not in (None, "", (), {}, [])}
         return json.dumps(parts, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
     @property

@@ -364,3 +364,11 @@ ON CONFLICT (what, whom) DO UPDATE SET value = excluded.value, at = excluded.at;
 
 -- name: learnt
 SELECT value FROM learnt WHERE what = :what AND whom = :whom;
+
+-- name: tries
+SELECT tasks.*, jobs.row, jobs.take FROM tasks JOIN jobs ON jobs.id = tasks.job
+WHERE tasks.run = :run AND tasks.id > :after ORDER BY tasks.id LIMIT :limit;
+
+-- name: tries_beside
+SELECT count(*) AS number, coalesce(sum(min(ended, :until) - max(started, :since)), 0) AS seconds
+FROM tasks WHERE run != :run AND account = :account AND started < :until AND ended > :since;

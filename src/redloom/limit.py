@@ -219,8 +219,10 @@ class Slots:
         if self.limit is None:
             if running >= outstanding >= self.grown:
                 self.grown = 2 * outstanding
-        elif running > self.limit:
-            self.limit = running  # it runs more than anybody said
+        elif self.queues and self.ahead and running >= self.most() == outstanding:
+            # All of it runs, what should wait as well: it runs more than anybody said. Fewer
+            # than all would prove nothing: some that ended since were last seen to run.
+            self.limit += 1
         if self.queues:
             self.ahead = max(self.ahead, self.wait_ahead)
 

@@ -14,11 +14,11 @@ import random
 import sqlite3
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from .carried import Carried
 from .clock import Clock
-from .endpoint import Canceled, Failed, Fitted, Made, Ticket
+from .endpoint import Canceled, Failed, Fitted, Made, Ticket, Times, Unknown
 from .errors import (
     AnswerLost,
     ContentRefused,
@@ -30,7 +30,17 @@ from .errors import (
     TaskFailed,
     Throttled,
 )
-from .events import Doubtful, Held, Note, Retrying, Running, Stopped, Stream, Submitted
+from .events import (
+    Doubtful,
+    Held,
+    Note,
+    Retrying,
+    Running,
+    Stopped,
+    Stream,
+    Submitted,
+    Worked,
+)
 from .finish import Finisher
 from .job import JobStatus
 from .journal import Row
@@ -183,6 +193,7 @@ class Maker:
             return
         finally:
             self._give_back(slot)
+        self._say_heard(carried, job, live, heard)
         outcome = heard.outcome
         if isinstance(outcome, Made):
             live.breaker.succeeded()
@@ -257,8 +268,9 @@ class Maker:
         decision = after_submit(error, tally.noes, tally.failures, self.policy, self.rng)
         if isinstance(error, Throttled) and isinstance(decision, Again):
             until = live.gate.refused(error, decision.pause_s, self.clock.now())
+            now, why = self.clock.now(), error.kind
             self.stream.tell(
-                Held(at=self.clock.now(), endpoint=live.name, reason=error.text, until=until)
+                Held(at=now, endpoint=live.name, reason=error.text, until=until, why=why)
             )
             self.floor.free_key(job)
             carried.put_back(job)
@@ -506,6 +518,21 @@ class Maker:
         self.floor.free_key(job)
         carried.put_back(job.softened(words))
 
+    def _say_heard(self, carried: Carried, job: Job, live: Live, heard: Heard) -> None:
+        """Told for monitoring only: what it means for the job follows."""
+        outcome = heard.outcome
+        name = _OUTCOMES.get(type(outcome))
+        if name is None:
+            return
+        times = getattr(outcome, "times", Times())
+        self.stream.tell(
+            Worked(
+                at=heard.at, run=carried.run.id, row=job.row, take=job.take, endpoint=live.name,
+                outcome=name, queued=times.queued, started=times.started, ended=times.ended,
+                polls=heard.polls,
+            )
+        )  # fmt: skip
+
     def _falls_back(self, carried: Carried, job: Job) -> bool:
         """Whether the run's fallback is to be asked now; once a job."""
         tally = carried.tally(job)
@@ -532,6 +559,11 @@ class Maker:
         self.critical.add(task)
         task.add_done_callback(self.critical.discard)
         return await asyncio.shield(task)
+
+
+_OUTCOMES: dict[type, Literal["made", "failed", "canceled", "unknown"]] = {
+    Made: "made", Failed: "failed", Canceled: "canceled", Unknown: "unknown",
+}  # fmt: skip
 
 
 def _without_store(job: Job) -> Job:

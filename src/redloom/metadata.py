@@ -77,6 +77,10 @@ class About:
     fingerprint: str = ""
     """What near-duplicates are known by (`examine.fingerprint`)."""
 
+    def fields(self) -> dict[str, Any]:
+        """By name; `dataclasses.asdict` would copy every value deeply."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
 
 @dataclass(frozen=True, slots=True)
 class Label:
@@ -122,7 +126,7 @@ def parameters(about: About, size: tuple[int, int]) -> str:
 
 def sidecar(about: About, facts: Mapping[str, Any]) -> bytes:
     """``about`` and the file's own ``facts`` as JSON: stable order, UTF-8, no absolute path."""
-    fields = {**asdict(about), **facts}
+    fields = {**about.fields(), **facts}
     fields["references"] = [_no_path(reference) for reference in about.references]
     if about.size_asked:
         fields["size_asked"] = "{}x{}".format(*about.size_asked)

@@ -28,18 +28,20 @@ _FIELD = re.compile(r"\{([^{}/]+)\}")
 _EXTENSIONS = {"jpeg": "jpg"}
 
 
-def slug(words: str, limit: int = SLUG_BYTES) -> str:
+def slug(words: str, limit: int = SLUG_BYTES, *, words_only: bool = True) -> str:
     r"""The words as a part of a file name; Chinese is kept, ``\/:*?"<>|`` and blanks become ``-``.
 
     Control, bidi and unassigned characters go. At most ``limit`` bytes of UTF-8, cut between
-    characters; may be empty. Never a name that Windows reserves, nor one that ends like a take.
+    characters; may be empty. Never a name that Windows reserves, nor, where it is of a prompt's
+    words, one that ends like a take.
     """
     # Enough for any limit, and a prompt of a megabyte costs no more than a line.
     plain = unicodedata.normalize("NFC", words[: limit * 8])
     shown = "".join(c for c in plain if c.isspace() or unicodedata.category(c)[0] != "C")
     text = _DASHES.sub("-", _FORBIDDEN.sub("-", shown))
     text = _cut(text.strip("-. _"), limit).rstrip("-. _")
-    text = _TAKE_LIKE.sub(r"-\1", text)
+    if words_only:
+        text = _TAKE_LIKE.sub(r"-\1", text)
     if text.split(".", 1)[0].strip().upper() in _RESERVED:
         text = _cut("x-" + text, limit).rstrip("-. _")
     return text
@@ -78,7 +80,9 @@ def named_file(
     width = max(5, len(str(total)))
     number = f"{row:0{width}d}"
     known = {**values, "row": number, "take": str(take)}
-    parts = [slug(_filled(part, known), 2 * SLUG_BYTES) for part in pattern.split("/")]
+    parts = [
+        slug(_filled(part, known), 2 * SLUG_BYTES, words_only=False) for part in pattern.split("/")
+    ]
     stem = parts.pop() or number
     if takes > 1 and take > 1 and "{take}" not in pattern:
         stem += f"_{take}"

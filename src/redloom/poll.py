@@ -29,6 +29,8 @@ from .timing import CALM, LONGEST_S, Timing
 
 SAFETY_S = 2.5
 """One early poll, to catch what fails at once."""
+STRANGER_S = 0.5
+"""The same while nothing is known of how long the service takes."""
 GRACE_S = 60.0
 """UNKNOWN this soon after creation is the service's own lag, not a loss."""
 SLACK = 0.35
@@ -136,7 +138,8 @@ class Polls:
         answer: asyncio.Future[Heard] = asyncio.get_running_loop().create_future()
         watch = Watch(provider, ticket, accepted_at, timing, on_state, cost, answer)
         watch.asked = accepted_at
-        due = accepted_at + min(SAFETY_S, timing.first()) if first is None else first
+        early = SAFETY_S if timing.seen else STRANGER_S
+        due = accepted_at + min(early, timing.first()) if first is None else first
         self._watches.add(watch)
         self._push(due, watch)
         try:

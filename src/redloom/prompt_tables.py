@@ -65,7 +65,9 @@ class Reader:
             name: ours.get(name, "") for name in ("id", "model", "filename", "folder")
         }
         try:
-            words = self._words(written, row, ours, extra, table=table)
+            columns = {cell_text(name).strip(): cell_text(cell) for name, cell in cells.items()}
+            known = {**ours, **columns, **extra}
+            words = self._words(written, row, known, strict=table and len(columns) > 1)
             if words.ignored:
                 extra["ignored_flags"] = words.ignored
             if words.filled:
@@ -84,10 +86,9 @@ class Reader:
         self,
         written: str,
         row: int,
-        ours: Mapping[str, str],
-        extra: Mapping[str, str],
+        known: Mapping[str, str],
         *,
-        table: bool,
+        strict: bool,
     ) -> _Words:
         if len(written) > LONGEST:
             raise BadInput(
@@ -97,8 +98,8 @@ class Reader:
         if self.plain:
             words = _Words(written.strip())
         else:
-            known = {**{name: value for name, value in ours.items() if name != "text"}, **extra}
-            text = self.templates.fill(written, row, known, strict=table and bool(extra))
+            values = {name: value for name, value in known.items() if column_of(name) != "text"}
+            text = self.templates.fill(written, row, values, strict=strict)
             flagged = take_flags(text)
             made = [one.strip() for one in variants(flagged.text, matrix=self.matrix)]
             several = tuple(one for one in made if one) if len(made) > 1 else ()

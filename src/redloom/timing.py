@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 SHORTEST_S, LONGEST_S = 0.5, 15.0
-COVERED, CALM, EAGER = 1.0, 0.1, 0.04
+COVERED, CALM, EAGER = 1.3, 0.1, 0.04
 """Seconds of delay that one status query is worth at a median of 60 s: while work waits queued
 at the service and so no slot idles; as a rule; while a slot idles or the run's end hangs on it."""
 PRIOR_WEIGHT = 5.0

@@ -10,6 +10,8 @@ May import: errors, clock, lang, spill.
 from __future__ import annotations
 
 import json
+import urllib.parse
+import urllib.request
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -184,7 +186,7 @@ class Wire:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=30),
                 trace_configs=[trace],
-                trust_env=True,
+                proxy=_proxy_for(self.base_url),
             )
         return self._session
 
@@ -193,6 +195,19 @@ class Wire:
         """The pooled session itself, for a provider that streams or uses a websocket."""
         with held():
             yield await self._open()
+
+
+def _proxy_for(base_url: str) -> str | None:
+    """The proxy that the environment names for this address, if any.
+
+    Looked up once a session: aiohttp's own way reads the environment and ~/.netrc again for
+    every request.
+    """
+    parts = urllib.parse.urlsplit(base_url)
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    if not proxy or urllib.request.proxy_bypass(parts.hostname or ""):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 def _encoded(payload: Mapping[str, Any] | None) -> aiohttp.BytesPayload | aiohttp.FormData | None:

@@ -1,6 +1,6 @@
 """What a race came to, read from the service's own ledger: the same for every client.
 
-May import: bench.scenarios, bench.bounds.
+May import: bench.scenarios, bench.bounds, bench.losses.
 """
 
 from __future__ import annotations
@@ -8,31 +8,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import pairwise
 from statistics import median
 from typing import Any
 
-from .bounds import Slots, clairvoyant, never_idle, restart, slots_of, tries_of
+from redloom.bound import above
+
+from .bounds import Bounds
+from .losses import losses
 from .scenarios import Scenario
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What could be reached at best, nominal seconds."""
-
-    never_idle_s: float
-    clairvoyant_s: float
-    restart_s: float
-    slots: tuple[Slots, ...]
-
-
-def bounds_of(scenario: Scenario, seed: int) -> Bounds:
-    """The bounds of a scenario as the emulator will play it."""
-    slots = [slots_of(place) for place in scenario.places]
-    tries = [tries_of(scenario, place, seed) for place in scenario.places]
-    return Bounds(
-        never_idle(slots, tries), clairvoyant(slots, tries), restart(slots, tries), tuple(slots)
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,17 +59,17 @@ class Row:
     @property
     def above_pct(self) -> float:
         """Percent above the never-idle finish."""
-        return 100 * (self.makespan_s / self.never_idle_s - 1) if self.never_idle_s else 0.0
+        return above(self.makespan_s, self.never_idle_s)
 
     @property
     def above_clairvoyant_pct(self) -> float:
         """Percent above the clairvoyant finish."""
-        return 100 * (self.makespan_s / self.clairvoyant_s - 1) if self.clairvoyant_s else 0.0
+        return above(self.makespan_s, self.clairvoyant_s)
 
     @property
     def above_restart_pct(self) -> float:
         """Percent above one who knows every time."""
-        return 100 * (self.makespan_s / self.restart_s - 1) if self.restart_s else 0.0
+        return above(self.makespan_s, self.restart_s)
 
     @property
     def whole(self) -> bool:
@@ -138,7 +121,7 @@ def row_of(
         drain_delay_s=_mean(drain),
         cpu_ms=1000 * ran["cpu_s"] / pictures,
         peak_mb=ran["peak_mb"],
-        losses=losses(bounds, ran, ledgers),
+        losses=losses(bounds.places, bounds.never_idle_s, ran, ledgers),
     )
 
 
@@ -152,61 +135,6 @@ def _delays(bought: Sequence[Mapping[str, Any]]) -> tuple[list[float], list[floa
 
 def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
-
-
-def losses(
-    bounds: Bounds, ran: Mapping[str, Any], ledgers: Sequence[Mapping[str, Any]]
-) -> dict[str, float]:
-    """Where the seconds above the bound went, in seconds of the whole run.
-
-    ``start``: slots empty before they were first all taken; ``idle``: slots empty between then and
-    the last start; ``again``: slots busy with pictures bought twice; ``tail``: from the last end to
-    the last file; ``order``: the rest, above all another order in the drain.
-    """
-    began, ended = ran["began"], ran["ended"]
-    parts = [
-        _slot_losses(b, began, ledger) for b, ledger in zip(bounds.slots, ledgers, strict=True)
-    ]
-    slots = sum(one.at(0.0) for one in bounds.slots)
-    found = {name: sum(part[name] for part in parts) / slots for name in ("start", "idle", "again")}
-    ends = [p["ended"] for ledger in ledgers for p in ledger["purchases"] if p["ended"] is not None]
-    found["tail"] = ended - max((end for end in ends if end <= ended), default=began)
-    above = ended - began - bounds.never_idle_s
-    found["order"] = above - sum(found.values())
-    return found
-
-
-def _slot_losses(slots: Slots, began: float, ledger: Mapping[str, Any]) -> dict[str, float]:
-    """Slot seconds lost at one endpoint."""
-    tasks = [p for p in ledger["purchases"] if p["started"] is not None]
-    if slots.concurrency is None or not tasks:
-        return {"start": 0.0, "idle": 0.0, "again": 0.0}
-    starts = sorted(p["started"] - began for p in tasks)
-    first, last = starts[min(slots.at(0.0), len(starts)) - 1], starts[-1]
-    spans = [(p["started"] - began, p["ended"] - began) for p in tasks]
-    paid: Counter[str] = Counter()
-    again = 0.0
-    for p in tasks:
-        if p["billed"]:
-            paid[p["prompt"]] += 1
-            again += (p["ended"] - p["started"]) * (paid[p["prompt"]] > 1)
-    unavoidable = sum(min(slots.released(k), first) for k in range(slots.at(0.0)))
-    return {
-        "start": _empty(slots, spans, 0.0, first) - unavoidable,
-        "idle": _empty(slots, spans, first, last),
-        "again": again,
-    }
-
-
-def _empty(slots: Slots, spans: Sequence[tuple[float, float]], start: float, end: float) -> float:
-    """Slot seconds without a task in [start, end], by the limit of the moment."""
-    moments = {start, end, *(at for span in spans for at in span if start < at < end)}
-    moments |= {change.at_s for change in slots.changes if start < change.at_s < end}
-    ordered, total = sorted(moments), 0.0
-    for at, until in pairwise(ordered):
-        running = sum(s <= at < e for s, e in spans)
-        total += max(0, slots.at(at) - running) * (until - at)
-    return total
 
 
 def middle(rows: Sequence[Row]) -> Row:

@@ -22,9 +22,9 @@ from typing import Any
 
 from redloom.emulators.dashscope_tasks import DISPATCH_S
 
-from .bounds import tries_of
+from .bounds import Bounds, bounds_of, tries_of
 from .clients.report_way import POLL_S
-from .measure import Bounds, Row, bounds_of, middle, row_of
+from .measure import Row, middle, row_of
 from .scenarios import Scenario
 
 LINE_LIMIT = 64 * 1024 * 1024
@@ -54,19 +54,15 @@ class Plan:
 async def run(plan: Plan) -> list[Row]:
     """All races of a plan; the medians, in the plan's order."""
     gate = asyncio.Semaphore(plan.side_by_side)
-    found = []
-    for scenario in plan.scenarios:
-        works = [
-            _raced(plan, scenario, client, plan.seed + turn, gate)
-            for turn in range(plan.repeats)
-            for client in plan.clients_of(scenario)
-        ]
-        rows = await asyncio.gather(*works)
-        found += [
-            middle([row for row in rows if row.client == client])
-            for client in plan.clients_of(scenario)
-        ]
-    return found
+    wanted = [(one, client) for one in plan.scenarios for client in plan.clients_of(one)]
+    works = [
+        _raced(plan, scenario, client, plan.seed + turn, gate)
+        for scenario, client in wanted
+        for turn in range(plan.repeats)
+    ]
+    rows = await asyncio.gather(*works)
+    many = plan.repeats
+    return [middle(rows[k * many : (k + 1) * many]) for k in range(len(wanted))]
 
 
 async def _raced(
@@ -84,7 +80,7 @@ async def _raced(
 
 def serial(scenario: Scenario, seed: int, bounds: Bounds) -> Row:
     """One picture after another, a poll every 5 s, worked out instead of waited for."""
-    tries = tries_of(scenario, scenario.places[0], seed)
+    tries = tries_of(scenario, seed)
     polls = [math.ceil((takes + DISPATCH_S) / POLL_S) for one in tries for takes in one]
     taken = [takes for one in tries for takes in one]
     delays = [n * POLL_S - takes for n, takes in zip(polls, taken, strict=True)]

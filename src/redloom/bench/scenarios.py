@@ -244,6 +244,17 @@ SCENARIOS: tuple[Scenario, ...] = (
 )
 
 
+TABLE = Scenario(
+    name="table",
+    text=Text("报告里的那张表", "the report's own table"),
+    pictures=5,
+    quick=0,
+    clients=("serial", "report-3", "ours"),
+)
+"""RedBookContentGen's table: a note's few pictures, one by one and three at once."""
+TABLE_SIZES = (3, 5, 10)
+
+
 def scenario(name: str) -> Scenario:
     """The scenario of that name; raises KeyError."""
-    return {one.name: one for one in SCENARIOS}[name]
+    return {one.name: one for one in (*SCENARIOS, TABLE)}[name]

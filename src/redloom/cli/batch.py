@@ -252,7 +252,7 @@ async def _carry(
             digest=plan.digest, budget=None if budget is None else float(budget.limit),
             currency="" if budget is None else budget.currency, extend=extend, wait=extend is not None,
         )  # fmt: skip
-        return await attend(common, engine, run, wanted=plan.wanted)
+        return await attend(common, engine, run, wanted=plan.wanted - plan.invalid)
 
 
 async def _room(engine: Engine, plan: Plan, folder: str) -> str | None:

@@ -21,6 +21,7 @@ from redloom.money import Estimate
 from redloom.naming import fields_of
 from redloom.prompt import Prompt, parse_ratio, parse_size, place_of
 from redloom.prompt_files import digest_of, read_prompts
+from redloom.prompt_tables import column_of
 from redloom.route import nearest
 from redloom.settings import EndpointConfig, Settings
 from redloom.wanted import RunOptions, jobs_of
@@ -58,6 +59,8 @@ class Plan:
     records: int = 0
     wanted: int = 0
     invalid: int = 0
+    name: str = ""
+    """Pattern of the files' names, its fields under our own names."""
     rows: int = 0
     """Records of the whole file, beyond ``--limit``."""
     stored: int = 0
@@ -87,7 +90,7 @@ class Plan:
         told |= {key: given[key] for key in _LATER if given[key]}
         plan = cls(source, out, given, digest_of(source, told))
         plan.models = plan._count()
-        plan._check_name()
+        plan.name = plan._named_fields()
         return plan
 
     def prompts(self) -> Iterator[Prompt]:
@@ -122,16 +125,23 @@ class Plan:
             )
         return tuple(models)
 
-    def _check_name(self) -> None:
-        """Raises BadInput where ``--name`` names a field that is not there."""
-        known = {*NAME_FIELDS, *self.columns}
-        wrong = [name for name in fields_of(self.given["name"]) if name not in known]
-        if wrong:
-            names = ", ".join(sorted(known))
+    def _named_fields(self) -> str:
+        """``--name`` with our own names for columns. Raises BadInput for a field that is not there."""
+        pattern: str = self.given["name"]
+        for name in fields_of(pattern):
+            ours = column_of(name)
+            if name in NAME_FIELDS or name in self.columns:
+                continue
+            if ours in NAME_FIELDS or ours == "text":
+                known = "prompt" if ours == "text" else ours
+                pattern = pattern.replace(f"{{{name}}}", f"{{{known}}}")
+                continue
+            names = ", ".join(sorted({*NAME_FIELDS, *self.columns} - {"template"}))
             raise BadInput(
-                f"--name 里的 {{{wrong[0]}}} 不认识；可用：{names}。没有花钱。",
-                f"--name has {{{wrong[0]}}}, which is none of {names}. Nothing was spent.",
+                f"--name 里的 {{{name}}} 不认识；可用：{names}。没有花钱。",
+                f"--name has {{{name}}}, which is none of {names}. Nothing was spent.",
             )
+        return pattern
 
     def options(self, settings: Settings) -> RunOptions:
         """What holds for every picture of the run."""
@@ -141,7 +151,7 @@ class Plan:
             size=given["ar"] or given["size"] or settings.size, seed=given["seed"], n=given["number"],
             in_doubt=given["in_doubt"] or settings.in_doubt,
             negative=given["negative"], options=parse_options(given["option"]),
-            delivery=self._delivery(), take=given["take"], name=given["name"], rows=self.rows,
+            delivery=self._delivery(), take=given["take"], name=self.name, rows=self.rows,
             soften=given["soften"],
             retries=settings.retries if given["retries"] is None else given["retries"],
             fallback=tuple(filter(None, given["fallback"].split(","))),

@@ -39,7 +39,7 @@ def runs(common: Common, limit: int) -> None:
             common.hint("队列是空的。", "The queue is empty.")
         return 0
 
-    _with_records(common, tell)
+    with_records(common, tell)
 
 
 @command(
@@ -60,7 +60,7 @@ def show(common: Common, run: str) -> int:
             common.hint(f"还在等你处理：{found.note}", f"Waiting for you: {found.note}")
         return status_of(await records.counts(found.id), False)
 
-    return _with_records(common, tell)
+    return with_records(common, tell)
 
 
 @command(
@@ -82,7 +82,7 @@ def pause(common: Common, run: str) -> None:
         )
         return 0
 
-    _with_records(common, act)
+    with_records(common, act)
 
 
 @command(
@@ -106,7 +106,7 @@ def cancel(common: Common, run: str) -> None:
         )
         return 0
 
-    _with_records(common, act)
+    with_records(common, act)
 
 
 @command("resume", zh="在这里接着做一个批次。", en="Carry a run on from here.")
@@ -244,7 +244,7 @@ def _rows(common: Common, records: Records, run: str) -> None:
             )
 
 
-def _with_records(common: Common, act: Callable[[Records, Path], Awaitable[int]]) -> int:
+def with_records(common: Common, act: Callable[[Records, Path], Awaitable[int]]) -> int:
     """Open the workspace's journal for one command; an empty workspace gets one."""
     from redloom.journal import Journal
     from redloom.records import Records

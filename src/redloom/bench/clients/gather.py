@@ -15,7 +15,7 @@ from aiolimiter import AsyncLimiter
 
 from redloom.bench.course import Client, Course
 
-from .talk import Talk, Throttled
+from .talk import Failed, Talk, Throttled
 
 POLL_S = 5.0
 POLLS_PER_SECOND = 20
@@ -54,10 +54,18 @@ class _One:
             return await self._talk.download(answer)
         while True:
             await self._course.clock.sleep(POLL_S)
-            async with self._polls:
-                link = await self._talk.poll(answer)
-            if link:
+            if link := await self._poll(answer):
                 return await self._talk.download(link)
+
+    async def _poll(self, task: str) -> str:
+        """The link, or '': a poll that fails is as good as one too early."""
+        async with self._polls:
+            try:
+                return await self._talk.poll(task)
+            except Failed:
+                raise
+            except Exception:
+                return ""
 
     async def _submit(self, number: int) -> str:
         for waits in range(MOST_WAITS):

@@ -23,6 +23,10 @@ class Throttled(NoPicture):
     """The service said 429."""
 
 
+class Failed(NoPicture):
+    """The task itself ended without a picture."""
+
+
 class Talk:
     """One service over one session."""
 
@@ -50,7 +54,7 @@ class Talk:
         return str(body["output"]["task_id"])
 
     async def poll(self, task: str) -> str:
-        """The picture's link, or '' while there is none; raises NoPicture where it failed."""
+        """The picture's link, or '' while there is none; raises Failed where it ended without one."""
         url = f"{self._url}/tasks/{task}"
         async with self._session.get(url, headers=self._headers) as answer:
             output = (await self._body(answer))["output"]
@@ -58,7 +62,7 @@ class Talk:
         if status == "SUCCEEDED":
             return _link(output)
         if status in ("FAILED", "CANCELED", "UNKNOWN"):
-            raise NoPicture(status)
+            raise Failed(status)
         return ""
 
     async def download(self, link: str) -> bytes:
