@@ -18,7 +18,7 @@ $(VENV)/core: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/dev: $(VENV)/core
-	@$(BIN)/pip install -q -c constraints.txt coverage fonttools hypothesis mypy pypdf pytest pytest-xdist ruff
+	@$(BIN)/pip install -q -c constraints.txt coverage fonttools hypothesis mypy opentelemetry-sdk pypdf pytest pytest-xdist ruff
 	@touch $@
 
 note: $(VENV)/core ## examples/hutong.txt into a note under out/, offline (SOURCE=… for another)

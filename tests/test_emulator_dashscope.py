@@ -1238,7 +1238,7 @@ def test_clients_that_hang_up_are_no_error(caplog: pytest.LogCaptureFixture) -> 
         body = json.dumps(
             {"model": WAN, "input": {"messages": [{"content": [{"text": "x"}]}]}}
         ).encode()
-        head = b"POST /api/v1/services/aigc/%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer sk-emulated\r\nContent-Length: %d\r\n\r\n"
+        head = b"POST /api/v1/services/aigc/%s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: Bearer sk-emulated\r\nContent-Length: %d\r\n\r\n"
         for data in (
             b"",
             b"GET /api",

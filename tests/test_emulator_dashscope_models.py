@@ -46,7 +46,11 @@ def test_every_model_takes_its_own_defaults(region: str) -> None:
         assert model.asynchronous or model.synchronous, name
         path: Path = model.asynchronous or "multimodal"
         messages = [{"role": "user", "content": [{"text": "x"}]}]
-        wanted = read(model, path, {"input": {"prompt": "x", "messages": messages}})
+        wanted = read(
+            model,
+            path,
+            {"input": {"prompt": "x", "messages": messages, **dict.fromkeys(model.needs, "x")}},
+        )
         assert (wanted.problem, wanted.prompt) == ("", "x"), name
         assert wanted.size == model.default
 

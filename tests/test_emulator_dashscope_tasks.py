@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redloom.emulators.dashscope_tasks import Bucket, Lane, Task
+from redloom.emulators.dashscope_tasks import Bucket, Lane, Task, Terms
 from redloom.emulators.ledger import prompt_sha
 
 
@@ -27,7 +27,7 @@ STEPS = st.lists(
 def test_lane_is_a_fair_queue(steps: list[tuple[float, float, bool, bool]], slots: int) -> None:
     """In order, never more than the slots at once, never idle while a task waits, however seldom
     anybody looks; a cancelled task takes no slot."""
-    lane = Lane(slots, lambda task, running: None)
+    lane = Lane(Terms(lambda _at: slots), lambda task, running: None)
     tasks: list[Task] = []
     now = 0.0
     for number, (gap, takes_s, look, cancel) in enumerate(steps):
@@ -48,6 +48,53 @@ def test_lane_is_a_fair_queue(steps: list[tuple[float, float, bool, bool]], slot
         assert one.started == max(one.ready, free[0])
         assert one.ended is not None
         free[0] = one.ended
+
+
+@given(STEPS, st.integers(1, 5), st.integers(1, 5), st.floats(0, 200))
+def test_a_limit_that_changes_is_kept(
+    steps: list[tuple[float, float, bool, bool]], before: int, after: int, turn: float
+) -> None:
+    """No task starts beyond the limit of that moment, and none later than it could have."""
+    terms = Terms(lambda at: before if at < turn else after, turns=lambda: (turn,))
+    lane = Lane(terms, lambda task, running: None)
+    tasks: list[Task] = []
+    now = 0.0
+    for number, (gap, takes_s, look, _) in enumerate(steps):
+        now += gap
+        tasks.append(task(number, now, takes_s))
+        lane.add(tasks[-1])
+        if look:
+            lane.advance(now)
+    lane.advance(now + 10_000)
+
+    def running(moment: float, number: int) -> int:
+        earlier = tasks[:number]
+        return sum((one.started or 0) <= moment < (one.ended or 0) for one in earlier)
+
+    latest = 0.0
+    for number, one in enumerate(tasks):
+        assert one.started is not None
+        possible = {max(one.ready, latest), turn, *(t.ended or 0 for t in tasks[:number])}
+        first = min(
+            at
+            for at in possible
+            if at >= max(one.ready, latest)
+            and running(at, number) < (before if at < turn else after)
+        )
+        assert one.started == first
+        latest = one.started
+
+
+def test_a_task_takes_longer_from_the_moment_on_at_which_the_service_slows() -> None:
+    """What has started keeps its time; what starts later takes four times as long."""
+    slowing = Terms(lambda _at: 1, lambda at: 4.0 if at >= 10 else 1.0)
+    lane = Lane(slowing, lambda task, running: None)
+    first, second = task(1, 5.0, 8.0), task(2, 5.0, 8.0)
+    lane.add(first)
+    lane.add(second)
+    lane.advance(100.0)
+    assert (first.started, first.ended) == (5.0, 13.0)
+    assert (second.started, second.ended) == (13.0, 45.0)
 
 
 @given(st.integers(1, 10), st.lists(st.floats(0, 3), max_size=80))

@@ -183,3 +183,20 @@ def test_a_synchronous_no_is_not_asked_for_ever(tmp_path: Path) -> None:
     assert [r.status for r in results] == ["refused", "failed"]
     assert provider.submits == 2 + 4
     assert provider.billed() == 0
+
+
+def test_an_equal_row_much_later_is_not_bought_again(tmp_path: Path) -> None:
+    """Read together, dispatched an hour apart: the second has the first one's file."""
+    clock = JumpingClock()
+    provider = FakeProvider(clock.now, slots=1, seconds=lambda _: 60.0)
+
+    async def main() -> list[str]:
+        async with Engine(
+            workspace=tmp_path / "ws", equipped=[(fake_endpoint(), provider)], clock=clock
+        ) as engine:
+            words = ["same", *(f"other {k}" for k in range(60)), "same"]
+            return [one.status for one in await engine.generate(words, out=tmp_path / "o")]
+
+    statuses = run(main())
+    assert (statuses[0], statuses[-1]) == ("ok", "duplicate")
+    assert provider.billed() == 61

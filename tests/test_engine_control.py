@@ -61,18 +61,18 @@ def test_pause_finishes_what_is_paid_for(tmp_path: Path) -> None:
     """After a pause nothing new is bought, what runs is delivered, and resume does the rest."""
 
     async def work(engine: Engine, provider: FakeProvider) -> None:
-        added = await engine.add([f"p{k}" for k in range(20)], out=tmp_path / "o")
+        added = await engine.add([f"p{k}" for k in range(40)], out=tmp_path / "o")
         results: list[Result] = []
         async for result in engine.follow(added):
             results.append(result)
             if len(results) == 3:
                 await engine.pause(added)
         bought = provider.submits
-        assert len(results) == bought < 20
+        assert len(results) == bought < 40
         await engine.resume(added)
         rest = [r async for r in engine.follow(added)]
-        assert {(r.row, r.status) for r in rest} == {(k, "ok") for k in range(1, 21)}
-        assert provider.submits == 20
+        assert {(r.row, r.status) for r in rest} == {(k, "ok") for k in range(1, 41)}
+        assert provider.submits == 40
 
     with_engine(tmp_path, work)
 

@@ -21,9 +21,6 @@ from redloom.image import (
     Store,
     clear_parts,
     deliver,
-    distance,
-    doubts,
-    fingerprint,
     write_whole,
 )
 from redloom.metadata import About, Label, description, read_label, write_label
@@ -280,26 +277,3 @@ def test_damaged_store_is_told(tmp_path: Path) -> None:
     with pytest.raises(NotAPicture):
         deliver(image, tmp_path / "a.png", ABOUT)
     assert not (tmp_path / "a.png").exists()
-
-
-def test_blank_pictures_are_doubted(tmp_path: Path) -> None:
-    """Plain black, white or coloured pictures are doubted; a page with a line on it is not."""
-    for colour in ("black", "white", "#14c85a"):
-        image = stored(tmp_path, encoded(Pillow.new("RGB", (200, 200), colour)))
-        assert doubts(image.path) == ("blank",), colour
-    line = Pillow.new("RGB", (200, 200), "white")
-    line.paste("black", (40, 90, 160, 100))
-    assert doubts(stored(tmp_path, encoded(line)).path) == ()
-    assert doubts(stored(tmp_path, encoded(noise())).path) == ()
-
-
-def test_near_duplicates_have_near_fingerprints(tmp_path: Path) -> None:
-    """The same motif in another size and format is near, another motif is far."""
-    soft = noise((8, 8)).resize((400, 300), Pillow.Resampling.BICUBIC)
-    other = noise((8, 8), seed=8).resize((400, 300), Pillow.Resampling.BICUBIC)
-    one = fingerprint(stored(tmp_path, encoded(soft)).path)
-    near = fingerprint(stored(tmp_path, encoded(soft.resize((200, 150)), "jpeg")).path)
-    far = fingerprint(stored(tmp_path, encoded(other)).path)
-    assert distance(one, one) == 0
-    assert distance(one, near) <= 4
-    assert distance(one, far) > 12

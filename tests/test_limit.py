@@ -100,6 +100,7 @@ def test_probe_and_hold() -> None:
     slots.full(4, HOLD_S + 3)
     assert slots.limit == 4
     for _ in range(12):
+        slots.limit = 4
         slots.rejected(3, 500.0)
     assert (slots.limit, slots.hold_s) == (3, LONGEST_HOLD_S)
     slots.rejected(0, 500.0)
@@ -119,8 +120,8 @@ def test_a_429_holds_its_own_endpoint(kind: Throttled.Kind, told: float | None) 
     gate = Gate(Pace(2.0), Slots(5))
     for _ in range(4):
         gate.take(100.0)
-    until = gate.refused(Throttled("", "", kind=kind, retry_after_s=told), told or 1.0, 100.0)
     gate.release()
+    until = gate.refused(Throttled("", "", kind=kind, retry_after_s=told), told or 1.0, 100.0)
     wait = gate.wait_s(100.0)
     assert wait is None or wait > 0
     if told:
@@ -162,3 +163,35 @@ def test_ahead_grows_with_the_delay(concurrency: int, reaction_s: float, typical
     ahead = submit_ahead(concurrency, reaction_s, typical_s)
     assert ahead >= int(concurrency * reaction_s / typical_s)
     assert submit_ahead(concurrency, reaction_s * 2, typical_s) >= ahead
+
+
+def test_strays_do_not_bring_a_run_to_a_stand() -> None:
+    """One request in fifty refused for no reason: neither slots nor pace bound run slower for it."""
+    for every_s in (3.0, 0.2):  # held back by the slots; by the pace of five a second
+        pace, now = Pace(5.0), 0.0
+        for number in range(1, 2001):
+            now += max(every_s, pace.ready_in(now))
+            pace.take(now)
+            if number % 50:
+                pace.accepted(now)
+            else:
+                pace.slow_down(now)
+        assert pace.rate is not None
+        assert pace.rate >= 4.0
+
+
+def test_a_lower_limit_is_still_found() -> None:
+    """Where the service takes two a second, five are tried for seconds only."""
+    pace, now, allowed = Pace(5.0), 0.0, 0.0
+    refused = accepted = 0
+    for _ in range(1000):
+        now += pace.ready_in(now)
+        pace.take(now)
+        if now >= allowed:
+            allowed, accepted = max(allowed, now - 0.5) + 0.5, accepted + 1
+            pace.accepted(now)
+        else:
+            refused += 1
+            pace.slow_down(now)
+    assert accepted / now > 1.5
+    assert refused < 150

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redloom.naming import SLUG_BYTES, file_name, slug
+from redloom.naming import SLUG_BYTES, file_name, named_file, slug, told_apart, with_row
 
 RESERVED = re.compile(r"(?i)^(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])$")
 nasty = st.text(
@@ -68,3 +69,42 @@ def test_names_sort_in_row_order() -> None:
 def test_long_chinese_prompt_is_cut_between_characters() -> None:
     """80 bytes hold 26 Chinese characters and never half of one."""
     assert slug("画" * 500) == "画" * 26
+
+
+NASTY = st.text(st.sampled_from("ab/\\.. :*{}~\0猫\n_1"), max_size=20)
+
+
+@given(
+    st.text(st.sampled_from("{}rowtakeid/.\\_-猫 "), max_size=30),
+    NASTY,
+    NASTY,
+    st.integers(1, 10**6),
+)
+def test_no_pattern_leads_out(pattern: str, value: str, folder: str, row: int) -> None:
+    """Whatever the pattern and the values, the name is relative and never goes up."""
+    values = {"id": value, "words": value}
+    name = named_file(pattern, values, row, 2, 3, 10**6, "png", folder)
+    assert not name.is_absolute()
+    assert ".." not in name.parts
+    assert name.suffix == ".png"
+    assert all(part.strip(". ") and len(part.encode()) < 256 for part in name.parts)
+
+
+def test_patterns() -> None:
+    """Fields, folders, takes; what comes to nothing is the row."""
+
+    def made(pattern: str, take: int = 1, total: int = 9, **values: str) -> str:
+        return named_file(
+            pattern, values, 7, take, 2, total, "jpeg", values.get("folder", "")
+        ).as_posix()
+
+    assert made("{id}-{words}", id="A/1", words="红 伞") == "A-1-红-伞.jpg"
+    assert made("{id}", take=2, id="A") == "A_2.jpg"
+    assert made("{row}_{take}", take=2) == "00007_2.jpg"
+    assert made("{nothing}") == "00007.jpg"
+    assert made("{row}", folder="页/1") == "页/1/00007.jpg"
+    assert made("{row}", total=5000) == "00001-01000/00007.jpg"
+    assert made("{id}/{row}", total=5000, id="A") == "A/00007.jpg"
+    assert told_apart("{id}/{row}")
+    assert not told_apart("{row}/{id}")
+    assert with_row(Path("a/b.jpg"), 7) == Path("a/b-00007.jpg")

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from redloom.errors import BadInput
-from redloom.prompt import Prompt
+from redloom.job import request_of
+from redloom.prompt import Prompt, place_of
 from redloom.prompt_files import digest_of, kind_of, read_prompts
 
 NASTY = '编号,提示词,尺寸,数量,风格\r\n1,"一只猫,""胖""\r\n坐在{风格}里",768*1024,2,水彩\r\n,,,,\r\n2,,1x1,1,油画\r\n3,海,3:4,x,油\r\n4,a,b,1,c,d\r\n5,雨巷,3:4,,=1+1\r\n'
@@ -219,3 +220,64 @@ def test_the_kind_follows_the_content(tmp_path: Path) -> None:
     """A workbook that is called .csv is still a workbook; JSON lines on stdin are found out."""
     assert kind_of(written(tmp_path, "a.csv", b"PK\x03\x04")) == "xlsx"
     assert kind_of(written(tmp_path, "a.stdin", b'{"prompt": 1}')) == "jsonl"
+
+
+def test_a_batch_line_of_openai_keeps_its_settings(tmp_path: Path) -> None:
+    """custom_id, prompt, n, size and model are ours; quality and the like go to the endpoint."""
+    body = {
+        "model": "gpt-image-1",
+        "prompt": "a fox",
+        "n": 2,
+        "size": "1024x1024",
+        "quality": "high",
+    }
+    line = {"custom_id": "k", "method": "POST", "url": "/v1/images/generations", "body": body}
+    (one,) = read(written(tmp_path, "a.jsonl", json.dumps(line) + "\n"))
+    assert (one.id, one.text, one.n, one.size, one.model) == (
+        "k",
+        "a fox",
+        2,
+        "1024x1024",
+        "gpt-image-1",
+    )
+    assert one.options == {"quality": "high"}
+    assert one.extra == {}
+
+
+def test_options_of_a_row(tmp_path: Path) -> None:
+    """A column of JSON objects is the endpoint's own options; other words in it are a column."""
+    rows = read(written(tmp_path, "a.csv", 'prompt,options\na,"{""steps"": 9}"\nb,x;y\n'))
+    assert [one.options for one in rows] == [{"steps": 9}, {}]
+    assert rows[1].extra == {"options": "x;y"}
+
+
+def test_a_matrix_is_one_row(tmp_path: Path) -> None:
+    """Its variants are pictures of the row; what was written is kept beside them."""
+    path = written(tmp_path, "a.txt", "[[red, blue]] fox --ar 3:4\nplain\n")
+    first, second = read(path)
+    assert first.variants == ("red fox", "blue fox")
+    assert first.size == "3:4"
+    assert first.extra["template"].startswith("[[red")
+    assert second.variants == ()
+    assert next(read_prompts(path, plain=True)).variants == ()
+    assert len(next(read_prompts(written(tmp_path, "b.txt", "a|b"), matrix=True)).variants) == 2
+
+
+def test_a_column_goes_by_any_of_its_names(tmp_path: Path) -> None:
+    """``{编号}`` is the column as it is written, ``{id}`` the same by our name."""
+    (one,) = read(written(tmp_path, "a.csv", "编号,提示词,尺寸\n7,第{编号}号 {id} {尺寸},3:4\n"))
+    assert one.text == "第7号 7 3:4"
+
+
+def test_references_count_by_their_bytes(tmp_path: Path) -> None:
+    """Another file under the same name is another picture, the same bytes elsewhere are not."""
+    (tmp_path / "b").mkdir()
+    keys = []
+    for folder, data in ((tmp_path, b"one"), (tmp_path / "b", b"one"), (tmp_path, b"two")):
+        (folder / "r.png").write_bytes(data)
+        (one,) = read(written(folder, "a.csv", "prompt,ref\na,r.png\n"))
+        assert place_of(one.references[0]) == str((folder / "r.png").resolve())
+        keys.append(request_of(one).key)
+    assert keys[0] == keys[1] != keys[2]
+    (gone,) = read(written(tmp_path, "a.csv", "prompt,ref\na,no such.png\n"))
+    assert "no such.png" in gone.problem

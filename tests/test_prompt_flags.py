@@ -48,3 +48,11 @@ def test_no_word_is_lost(parts: list[str]) -> None:
     assert kept.count("snow") + kept.count("fox") == parts.count("snow") + parts.count("fox") or (
         parts.count("--no") + parts.count("--ar") > 1
     )
+
+
+def test_settings_of_a1111_are_options() -> None:
+    """Steps and the like go to endpoints that know them, as numbers; the rest is as before."""
+    line = take_flags('--prompt "a" --steps 20 --cfg_scale 6.5 --sampler_name "DPM++ 2M"')
+    assert line.options == {"steps": 20, "cfg_scale": 6.5, "sampler_name": "DPM++ 2M"}
+    inside = take_flags("a fox --steps 30 --v 6")
+    assert (inside.text, inside.options, inside.ignored) == ("a fox", {"steps": 30}, "--v 6")

@@ -51,6 +51,7 @@ from redloom.errors import (
 from redloom.lang import Text
 from redloom.providers import dashscope
 from redloom.providers._dashscope_errors import CODES, Said, said, submit_error, task_error
+from redloom.providers._dashscope_fit import body_of
 from redloom.providers._dashscope_models import (
     IMAGE_GENERATION,
     MODELS,
@@ -555,6 +556,91 @@ def test_every_documented_code(code: str, envelope: bool) -> None:
         assert "{" not in words
 
 
+BY_STATUS: dict[int, dict[type[ServiceError], str]] = {
+    400: {
+        Refused: "InvalidParameter BadRequest.EmptyInput BadRequest.EmptyParameters "
+        "BadRequest.IllegalInput BadRequest.InputDownloadFailed BadRequest.TooLarge InvalidURL "
+        "InvalidURL.Timeout InvalidURL.ConnectionRefused UnsupportedOperation",
+        NotAllowed: "BadRequest.EmptyModel",
+        ContentRefused: "DataInspectionFailed InvalidParameter.DataInspection "
+        "IPInfringementSuspect FaqRuleBlocked CustomRoleBlocked",
+        AccountEmpty: "Arrearage",
+        Unavailable: "ServiceUnavailableError",
+    },
+    401: {KeyRefused: "InvalidApiKey invalid_api_key"},
+    403: {
+        NotAllowed: "AccessDenied AccessDenied.Unpurchased Model.AccessDenied "
+        "Workspace.AccessDenied",
+        AccountEmpty: "AllocationQuota.FreeTierOnly",
+    },
+    404: {NotAllowed: "ModelNotFound WorkSpaceNotFound NotFound"},
+    409: {Refused: "Conflict"},
+    429: {
+        Throttled: "Throttling Throttling.RateQuota LimitRequests limit_requests "
+        "Throttling.BurstRate limit_burst_rate Throttling.AllocationQuota insufficient_quota "
+        "Throttling.Concurrency",
+        AccountEmpty: "CommodityNotPurchased PrepaidBillOverdue PostpaidBillOverdue "
+        "BudgetLimitExceeded",
+    },
+    500: {
+        Unavailable: "InternalError InternalError.Algo InternalError.FileUpload "
+        "InternalError.Upload SystemError ModelServiceFailed RewriteFailed",
+        AnswerLost: "InternalError.Timeout RequestTimeOut",
+    },
+    503: {Unavailable: "ModelServingError ModelUnavailable"},
+}
+"""The published table of error codes (Model Studio, error-code), written down a second time."""
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (status, code, kind)
+        for status, kinds in BY_STATUS.items()
+        for kind, codes in kinds.items()
+        for code in codes.split()
+    ],
+)
+@pytest.mark.parametrize("shape", ["flat", "envelope"])
+def test_the_published_table_of_codes(
+    status: int, code: str, kind: type[ServiceError], shape: str
+) -> None:
+    """Every documented code at its status, in both shapes of body, is the error it should be."""
+    flat = {"code": code, "message": "words with a link: https://help.example/ ", "request_id": "r"}
+    body = flat if shape == "flat" else {"error": {**flat, "type": code, "param": None}}
+    error = said(body, status, None)
+    assert error is not None
+    assert type(submit_error(error, WHERE, WHERE)) is kind
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [("sk-sp-1", "Token Plan"), ("st-1", "temporary"), ("sk-ws-1", "workspace"), ("sk-1", "")],
+)
+def test_a_401_tells_what_kind_of_key_it_is(key: str, words: str) -> None:
+    """The hint names the other regions, and what the key's first letters say; never the key."""
+    endpoint = Endpoint("ds", "dashscope", base_url="https://dashscope.aliyuncs.com/api/v1")
+    hint = dashscope.create(endpoint, Tools(key=key))._region_hint()  # type: ignore[attr-defined]
+    assert words in hint.en
+    for text in hint:
+        assert "DASHSCOPE_BASE_URL" in text
+        assert key not in text
+    assert "Singapore" in hint.en
+    assert "Beijing" not in hint.en
+
+
+def test_an_editing_model_has_a_shape_of_its_own() -> None:
+    """wanx2.1-imageedit wants a function and one base picture inside ``input``."""
+    table = model("wanx2.1-imageedit")
+    asked = Asked("add a hat", table.name, references=("u",))
+    body = body_of(table, table.queued, asked, ["data:x"], {"function": "stylization_all"})
+    assert body["input"] == {
+        "prompt": "add a hat", "base_image_url": "data:x", "function": "stylization_all",
+    }  # fmt: skip
+    assert "function" not in body["parameters"]
+    assert body_of(table, table.queued, asked, ["u"], {})["input"]["function"] == "description_edit"
+
+
 @pytest.mark.parametrize(
     ("code", "kind", "retry"),
     [
@@ -1045,7 +1131,7 @@ def test_the_table_is_sound(name: str) -> None:
     table = MODELS[name]
     capabilities = alone(name).capabilities()
     strict = table.sizes if isinstance(table.rule, Area | Sides) else ()
-    assert table.sizes
+    assert table.sizes or table.edits
     assert capabilities.lanes
     assert capabilities.lists_tasks == ("async" in capabilities.lanes)
     assert all(is_legal(replace(table, sizes=()), size) for size in strict)

@@ -252,7 +252,7 @@ def test_tickets_and_pictures_come_back_as_they_were() -> None:
     """Through the journal's JSON; bytes stay out of it."""
     ticket = Ticket("id", "request", {"a": [1, "二"]})
     assert ticket_from_json(ticket_to_json(ticket)) == ticket
-    picture = Picture("https://x/1.png", None, "rewritten", 7)
+    picture = Picture("https://x/1.png", revised_prompt="rewritten", seed=7)
     assert picture_from_json(picture_to_json(picture)) == picture
     assert "data" not in picture_to_json(Picture(data=b"x"))
 

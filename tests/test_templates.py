@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from redloom.errors import BadInput
-from redloom.templates import Templates
+from redloom.templates import COMBINATIONS, Templates, variants
 
 
 def fill(text: str, row: int = 1, **values: str) -> str:
@@ -49,3 +49,57 @@ def test_the_same_again_or_a_sentence(text: str, row: int) -> None:
     except BadInput:
         return
     assert fill(text, row) == first
+
+
+def test_several_of_a_list() -> None:
+    """``{2$$…}`` draws two different ones, ``{1-2$$ and $$…}`` one or two with their own link."""
+    for row in range(50):
+        two = fill("{2$$a|b|c}", row).split(", ")
+        assert len(set(two)) == 2
+        assert set(two) <= set("abc")
+        assert fill("{1-2$$ and $$a|b}", row) in {"a", "b", "a and b", "b and a"}
+    assert fill("{9$$a|b}", 1) in {"a, b", "b, a"}
+
+
+@pytest.mark.parametrize(
+    ("text", "matrix", "expected"),
+    [
+        ("a cat", True, ["a cat"]),
+        ("[[red, green]] fox", False, ["red fox", "green fox"]),
+        ("[[a, b]] [[c, d]]", False, ["a c", "a d", "b c", "b d"]),
+        ("[[soft]] (light)", False, ["[[soft]] (light)"]),
+        ("{red, green} fox", False, ["{red, green} fox"]),
+        ("{red, green} fox", True, ["red fox", "green fox"]),
+        ("fox|snow|night", False, ["fox|snow|night"]),
+        ("fox|snow|night", True, ["fox", "fox, snow", "fox, night", "fox, snow, night"]),
+    ],
+)
+def test_matrices(text: str, matrix: bool, expected: list[str]) -> None:
+    """Arrays always, Midjourney's and A1111's forms where they are asked for, in a fixed order."""
+    assert variants(text, matrix=matrix) == expected
+
+
+@given(st.text(st.sampled_from("ab[],{}| "), max_size=40), st.booleans())
+def test_a_matrix_ends(text: str, matrix: bool) -> None:
+    """Whatever stands there: a few different prompts, or one BadInput."""
+    try:
+        found = variants(text, matrix=matrix)
+    except BadInput:
+        return
+    assert 1 <= len(found) == len(set(found)) <= COMBINATIONS
+
+
+def test_too_many_combinations_are_refused() -> None:
+    """A thousand pictures of one prompt is the most."""
+    with pytest.raises(BadInput):
+        variants("|".join("abcdefghijklm"), matrix=True)
+    with pytest.raises(BadInput):
+        variants(" ".join(["[[a, b, c, d, e, f, g, h, i, j]]"] * 4))
+
+
+def test_a_list_is_looked_for_beside_the_file_only(tmp_path: Path) -> None:
+    """An absolute name is taken as one below the folder."""
+    secret = tmp_path / "secret.txt"
+    secret.write_text("hidden")
+    with pytest.raises(BadInput):
+        Templates(tmp_path / "elsewhere").fill(f"__{secret.with_suffix('')}__", 1, {}, strict=False)

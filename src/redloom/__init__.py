@@ -9,6 +9,7 @@ The ground
     errors    everything that can go wrong, by what to do next and whether money may be gone
     clock     nominal time; the seam that tests and benchmarks turn
     events    what happened, as frozen records on one stream
+    bound     how fast a run could be at most
 
 The way of one picture, in the order that it goes
     prompt        what is asked: text, size, seed, count
@@ -27,6 +28,7 @@ The way of one picture, in the order that it goes
     endpoint      where it can be made: the Provider protocol, limits, price, capabilities
     limit         how fast an endpoint may be asked, and what a 429 teaches
     retry         whether and when to ask again: decisions as values, no sleeping
+    timing        how long pictures take, learnt; when to look next
     poll          when to ask for a ticket: one scheduler per account
     route         which endpoint gets the next job
     carried       a run while it is carried: ready, in hand, its purse
@@ -39,11 +41,16 @@ The way of one picture, in the order that it goes
     links         where a result may lie, and where we do not go
     download      result to bytes on disk, whole and verified or not at all
     image         the finished picture: store, derived formats
+    examine       one look at a finished picture: thumbnail, fingerprint, doubts
     finish        from a finished task to a file and an outcome on record
     making        one picture, from its slot to its outcome
     carrier       carries jobs down the way
     manifest      what a run leaves: manifest.jsonl and manifest.csv
     contact       the contact sheet, index.html
+    tries         a run's paid tries and the moments that each passed
+    figures       a run in figures: latencies, distance to the bound and its causes
+    diary         what a run went through that its rows do not tell
+    report        a run as one page, report.html
 
 The rooms
     typeset       cards: themes, faces, title breaks, drawing
@@ -53,10 +60,17 @@ The rooms
     config_files  settings files in their different forms
     settings_form what a settings file may hold
     settings      where every setting comes from
+    equip         endpoints put to use: gates, lanes, poll schedulers
+    wanted        a run's options, and the jobs of each row
     engine        add runs, follow them, pause, resume, cancel
     conformance   what every provider must do, as cases against its emulator
+    eta           when a run will be over
     progress      a run as a person watches it
+    metrics       Prometheus metrics of an engine, one watcher
+    traces        OpenTelemetry spans of pictures, one watcher (the extra otel)
+    logs          log lines for people or for machines, secrets masked
     note          a story into a note: writer, pages, export
+    soften        a refused prompt in milder words, where the user allows it
     config_manager  RedBookContentGen's settings class
     compat        RedBookContentGen's other names on this engine
     bench         the race against the bound

@@ -20,6 +20,8 @@ class Purse:
 
     cap: int | None = None
     committed: int = 0
+    spent: int = 0
+    """Of the committed, what finished pictures have cost."""
 
     def commit(self, price: float | None) -> bool:
         """Set ``price`` aside; False, and nothing set aside, where the cap would be passed."""
@@ -32,6 +34,10 @@ class Purse:
     def release(self, price: float | None) -> None:
         """It was not spent after all."""
         self.committed -= millionths(price)
+
+    def left(self) -> float | None:
+        """What may still be committed; None where there is no cap."""
+        return None if self.cap is None else (self.cap - self.committed) / 1e6
 
 
 def millionths(amount: float | None) -> int:
@@ -70,6 +76,8 @@ class Carried:
     """Paused or cancelled: nothing new is bought for it."""
     unpaid: bool = False
     """The budget is used up."""
+    pending: int = 0
+    """Jobs without an outcome when it was taken up and not read from the journal since."""
     skipped: int = 0
     """Dispatches that went to runs of higher priority since this one last had its turn."""
 
@@ -92,6 +100,12 @@ class Carried:
         """A job has its outcome."""
         self.hand.pop(job.id, None)
         self.tallies.pop(job.id, None)
+
+    @property
+    def remaining(self) -> int:
+        """Jobs not given out yet: those ready, and those still in the journal."""
+        unread = 0 if self.exhausted else self.pending
+        return len(self.ready) + (unread if self.run.complete else max(WINDOW, unread))
 
     @property
     def wants_more(self) -> bool:

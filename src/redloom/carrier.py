@@ -18,7 +18,7 @@ import heapq
 import itertools
 import logging
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +31,7 @@ from .errors import (
 from .events import (
     Done,
     Ended,
+    Money,
     Note,
     Started,
     Stream,
@@ -104,6 +105,7 @@ class Carrier:
         await self._refill()
         self._due()
         self._dispatch()
+        self._note_backlog()
         await self._end_idle_runs()
         if self.fault is not None:
             raise self.fault
@@ -117,7 +119,7 @@ class Carrier:
         if self._later:
             waits.append(self.clock.real(self._later[0][0] - now))
         if any(c.ready and not c.stopping for c in self._runs.values()):
-            gates = [live.gate.wait_s(now) for live in self.lives]
+            gates = [live.wait_s(now) for live in self.lives]
             waits += [self.clock.real(wait) for wait in gates if wait]
         # Not wait_for: in Python 3.11 it may swallow a cancel, and the engine would never let go.
         with contextlib.suppress(TimeoutError):
@@ -178,11 +180,14 @@ class Carrier:
 
     async def _take_up(self, run: Run) -> None:
         cap = None if run.budget is None else millionths(run.budget)
-        purse = Purse(cap, millionths(await self.records.committed(run.id)))
+        spent = sum((await self.records.spending(run.id)).billed.values())
+        purse = Purse(cap, millionths(await self.records.committed(run.id)), millionths(spent))
         carried = self._runs[run.id] = Carried(run, purse)
         if run.out:
             await offload(clear_parts, Path(run.out))
         counts = await self.records.counts(run.id)
+        carried.pending = counts.get("pending", 0)
+        counts.pop("invalid", None)  # nobody waits for those, and more of them may follow
         self.stream.tell(
             Started(
                 at=self.clock.now(),
@@ -277,6 +282,7 @@ class Carrier:
             if jobs:
                 carried.cursor = jobs[-1].id
             carried.exhausted = len(jobs) < WINDOW
+            carried.pending = max(0, carried.pending - len(jobs))
             for job in jobs:
                 self._take_in(carried, job)
 
@@ -328,10 +334,37 @@ class Carrier:
         if refused is not None or not any(live.takes(request) for live in lives):
             self.begin(carried, carried.take(), self.maker.cannot(carried, job, refused))
             return True
-        live = choose(lives, request, self.clock.now())
+        live = choose(
+            lives, request, self.clock.now(),
+            remaining=carried.remaining, affordable=self._affordable(carried, lives),
+        )  # fmt: skip
         if live is None:
             return False
+        if self.records.stored_now(job.key):
+            # An equal row was made after this one had been read.
+            self.begin(carried, carried.take(), self.maker.from_store(carried, job))
+            return True
         return self._start(carried, job, live)
+
+    def _affordable(self, carried: Carried, lives: Sequence[Live]) -> float | None:
+        """What the run can spend on each picture left; None where nothing has to be chosen."""
+        left = carried.purse.left()
+        if left is None or len(lives) < 2:
+            return None
+        return left / max(1, carried.remaining)
+
+    def _note_backlog(self) -> None:
+        """Whether an endpoint has more work than it can take now: its polls may be lazier then."""
+        for live in self.lives:
+            backlog = any(
+                c.ready and not c.stopping and live.wait_s(self.clock.now()) != 0.0
+                for c in self._runs.values()
+                if live in self._lives_of(c)
+            )
+            if live.backlog and not backlog:
+                live.backlog = False
+                live.polls.hurry()
+            live.backlog = backlog
 
     def _able(self, carried: Carried, job: Job) -> tuple[list[Live], Request]:
         """The endpoints to choose from; a fallback is asked whatever model was named."""
@@ -347,6 +380,7 @@ class Carrier:
         if not carried.purse.commit(live.price(fitted.asked).amount):
             return self._cannot_pay(carried)
         live.gate.take(self.clock.now())
+        live.breaker.began()
         self.begin(carried, carried.take(), self.maker.make(carried, job, live, fitted))
         return True
 
@@ -423,6 +457,7 @@ class Carrier:
     ) -> None:
         """Tell the watchers, and let those who waited for the same picture go on."""
         carried.done(job)
+        self._tell_money(carried, ending, price)
         self.stream.tell(
             Done(
                 at=ending.ended, run=job.run, row=job.row, take=job.take, status=ending.status,
@@ -443,6 +478,21 @@ class Carrier:
             else:
                 waiting.put_back(twin)
         self.wake()
+
+    def _tell_money(
+        self, carried: Carried, ending: JobEnding, price: tuple[float | None, str]
+    ) -> None:
+        """Spent and committed so far, after an outcome that cost something."""
+        purse = carried.purse
+        if ending.status == "ok" and price[0]:
+            purse.spent += millionths(price[0])
+            self.stream.tell(
+                Money(
+                    at=ending.ended, run=carried.run.id, spent=purse.spent / 1e6,
+                    committed=purse.committed / 1e6, cap=carried.run.budget,
+                    currency=carried.run.currency or price[1],
+                )
+            )  # fmt: skip
 
     def later(self, carried: Carried, job: Job, at: float) -> None:
         """The job goes back to the queue at nominal time ``at``."""

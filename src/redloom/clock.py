@@ -12,9 +12,11 @@ May import: errors.
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
@@ -100,7 +102,17 @@ def is_held() -> bool:
     return _held > 0
 
 
+THREADS = 32
+"""Most of what is handed to a thread waits for the disk, and waits overlap: many are cheap."""
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    """Made when it is first needed; idle threads end with the process."""
+    return ThreadPoolExecutor(THREADS, thread_name_prefix="redloom")
+
+
 async def offload(work: Callable[..., T], *args: object) -> T:
     """Run ``work(*args)`` in a worker thread, holding the clock. Raises what ``work`` raises."""
     with held():
-        return await asyncio.to_thread(work, *args)
+        return await asyncio.get_running_loop().run_in_executor(_threads(), work, *args)

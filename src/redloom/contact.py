@@ -3,7 +3,7 @@
 One file without anything from outside; thumbnails lie in ``.thumbs``. Cards are put in as the
 reader scrolls, so that 5,000 rows open at once.
 
-May import: clock, lang, journal, records, manifest, image.
+May import: lang, journal, records, examine, image, manifest.
 """
 
 from __future__ import annotations
@@ -15,15 +15,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from .examine import make_thumb, thumb_name
 from .image import write_whole
 from .journal import Journal, Row
 from .lang import language
 from .manifest import line_of, rows_of
 from .records import Run
 
-THUMB = 360
-"""Pixels of a thumbnail's longer side."""
-FOLDER = ".thumbs"
 WORDS = 240
 """Characters of a prompt on its card; the manifest has all of them."""
 MOST = 20_000
@@ -52,35 +50,18 @@ def card_of(row: Row) -> dict[str, Any]:
     """What a card shows, under names of one letter: the page holds thousands of them."""
     line = line_of(row)
     words = " ".join(str(line["prompt"]).split())
-    reason = str(line["error"] or line["flags"])
-    return {
+    card = {
         "r": line["row"], "k": line["take"], "i": line["id"], "s": line["status"], "f": line["file"],
-        "p": words[:WORDS], "e": reason[:WORDS], "z": line["size"],
+        "p": words[:WORDS], "e": str(line["error"])[:WORDS], "z": line["size"],
         "m": line["model"], "d": line["seconds"],
     }  # fmt: skip
-
-
-def thumb_name(file: str) -> str:
-    """Where the thumbnail of a picture lies, relative to the run's folder."""
-    return f"{FOLDER}/{file}.webp"
-
-
-def make_thumb(picture: Path, thumb: Path) -> None:
-    """A small WebP, made again where the picture is newer. A picture that cannot be read has none."""
-    from PIL import Image
-
-    try:
-        if thumb.is_file() and thumb.stat().st_mtime >= picture.stat().st_mtime:
-            return
-        thumb.parent.mkdir(parents=True, exist_ok=True)
-        part = thumb.with_name(f".{thumb.stem[:60]}.part")
-        with Image.open(picture) as opened:
-            opened.draft("RGB", (THUMB, THUMB))
-            opened.thumbnail((THUMB, THUMB), Image.Resampling.BILINEAR, reducing_gap=2.0)
-            opened.convert("RGB").save(part, "webp", quality=78, method=2)
-        part.replace(thumb)
-    except (OSError, ValueError, Image.DecompressionBombError):
-        return
+    if line["flags"]:
+        card["g"] = line["flags"].split()
+    if line["status"] in ("refused", "failed"):
+        card["c"] = line["error_code"]
+    if "sent_prompt" in line:
+        card["w"] = line["sent_prompt"][:WORDS]
+    return card
 
 
 def page(cards: list[dict[str, Any]], run: Run, left_out: int = 0) -> str:

@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .clock import Clock, held, offload
 from .endpoint import Picture
@@ -43,6 +43,7 @@ from .version import __version__
 
 if TYPE_CHECKING:
     import aiohttp
+    from PIL.Image import Image as Pixels
     from yarl import URL
 
 __all__ = ["Downloads", "Fetched", "Rules", "on_disk", "own_host", "sweep", "verify"]
@@ -52,6 +53,7 @@ MAX_REDIRECTS = 5
 FRESH_LINKS = 2
 """Renewed links that are followed at once; later ones wait like any other try."""
 
+Look = Callable[["Pixels"], Any]
 Renew = Callable[[], Awaitable[Picture]]
 Pauses = Callable[[int], float | None]
 _EXPIRED_STATUS = frozenset({401, 403, 404, 410})
@@ -70,6 +72,8 @@ class Fetched:
     width: int
     height: int
     flags: tuple[str, ...] = ()
+    seen: Any = None
+    """What the caller's ``look`` made of the decoded picture."""
 
 
 class _Hopeless(NotAPicture):
@@ -106,6 +110,8 @@ class Downloads:
         self._decoding = asyncio.Semaphore(decoders)
         self._resolve = resolve
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._earlier: set[str] | None = None
+        """Names of which there may be an unfinished file; None: the folder was not read yet."""
 
     async def fetch(
         self,
@@ -116,16 +122,24 @@ class Downloads:
         size: tuple[int, int] | None,
         renew: Renew | None = None,
         expires: float | None = None,
+        look: Look | None = None,
     ) -> Fetched:
         """The picture's bytes on disk, whole and verified. ``name`` is unique to the picture.
 
-        ``expires`` is the nominal time when the link ends: the earliest goes first. Raises
+        ``look`` is shown the decoded picture, in the thread that decoded it. ``expires`` is the nominal time when the link ends: the earliest goes first. Raises
         FetchFailed, LinkExpired, NotAPicture when the pauses end; UnsafeLink and DiskFull at once.
         """
         renewed = 0
         for attempt in itertools.count(1):
             try:
-                return await self._try(picture, rules, _plain(name), size, expires)
+                part = await self._bring(picture, rules, _plain(name), expires)
+                async with self._decoding:
+                    fetched = await offload(
+                        verify, part, _plain(name), size, rules.max_pixels, look
+                    )
+                if self._earlier is not None:
+                    self._earlier.discard(_plain(name))
+                return fetched
             except (UnsafeLink, _Hopeless):
                 raise
             except LinkExpired as error:
@@ -158,25 +172,19 @@ class Downloads:
             raise error
         await self._clock.sleep(pause_s)
 
-    async def _try(
-        self,
-        picture: Picture,
-        rules: Rules,
-        name: str,
-        size: tuple[int, int] | None,
-        expires: float | None,
-    ) -> Fetched:
+    async def _bring(
+        self, picture: Picture, rules: Rules, name: str, expires: float | None
+    ) -> Path:
+        """The bytes on disk, not looked at yet."""
         if picture.file:
             part = self._folder / f"{name}.0.part"
             await offload(_take_over, Path(picture.file), part, rules)
-        elif picture.data is not None:
-            part = await self._set_down(picture.data, name, rules)
-        else:
-            # The gate is for the transfer only: nobody holds a place while pausing or decoding.
-            async with self._gate.turn(expires):
-                part = await self._transfer(picture.url, rules, name)
-        async with self._decoding:
-            return await offload(verify, part, name, size, rules.max_pixels)
+            return part
+        if picture.data is not None:
+            return await self._set_down(picture.data, name, rules)
+        # The gate is for the transfer only: nobody holds a place while pausing or decoding.
+        async with self._gate.turn(expires):
+            return await self._transfer(picture.url, rules, name)
 
     async def _set_down(self, data: bytes, name: str, rules: Rules) -> Path:
         if len(data) > rules.max_bytes:
@@ -200,13 +208,22 @@ class Downloads:
             raise _failed(host, type(error).__name__) from None
 
     async def _receive(self, url: URL, rules: Rules, name: str) -> Path:
-        left = await offload(_left_over, self._folder, name)
+        left = await self._left_over(name)
         if left is not None:
             try:
                 return await self._receive_from(url, rules, name, left)
             except _StartOver:
                 await offload(_remove, left)
         return await self._receive_from(url, rules, name, None)
+
+    async def _left_over(self, name: str) -> Path | None:
+        """An unfinished file of this name; the disk is asked only where there can be one."""
+        if self._earlier is None:
+            self._earlier = await offload(_names_in, self._folder)
+        if name in self._earlier:
+            return await offload(_left_over, self._folder, name)
+        self._earlier.add(name)
+        return None
 
     async def _receive_from(self, url: URL, rules: Rules, name: str, left: Path | None) -> Path:
         offset = await offload(_size, left) if left else 0
@@ -228,8 +245,8 @@ class Downloads:
         self, response: aiohttp.ClientResponse, part: Path, offset: int, rules: Rules
     ) -> None:
         """The body onto the disk, no more than a few chunks in memory."""
-        file = await offload(_open_part, part, offset)
-        gathered = bytearray()
+        began, gathered = offset, bytearray()
+        file: BinaryIO | None = None
         try:
             async for piece in response.content.iter_chunked(CHUNK):
                 offset += len(piece)
@@ -237,11 +254,12 @@ class Downloads:
                     raise _too_big(rules)
                 gathered += piece
                 if len(gathered) >= CHUNK:
+                    file = file or await offload(_open_part, part, began)
                     full, gathered = gathered, bytearray()
                     await _to_the_end(_write, file, full)
         finally:
             # What came is kept also when the rest did not: the next try goes on from there.
-            await _to_the_end(_finish, file, gathered)
+            await _to_the_end(_finish, file, part, began, gathered)
 
     @asynccontextmanager
     async def _open(
@@ -338,8 +356,16 @@ def sweep(folder: Path, keep: Collection[str] = ()) -> int:
     return freed
 
 
-def verify(part: Path, name: str, size: tuple[int, int] | None, max_pixels: int) -> Fetched:
+def verify(
+    part: Path,
+    name: str,
+    size: tuple[int, int] | None,
+    max_pixels: int,
+    look: Look | None = None,
+) -> Fetched:
     """Decode a whole file, measure, hash, fsync and rename it. For a worker thread.
+
+    ``look`` is shown the decoded picture while it is there anyway.
 
     Raises NotAPicture (the file is gone then), LinkExpired where it is an error page saying so,
     DiskFull.
@@ -349,7 +375,7 @@ def verify(part: Path, name: str, size: tuple[int, int] | None, max_pixels: int)
             data = file.read()
             kind = _structure(data)
             file.seek(0)
-            width, height = _decode(file, kind, max_pixels)
+            (width, height), seen = _decode(file, kind, max_pixels, look)
         except PictureError:
             _remove(part)
             raise
@@ -359,7 +385,7 @@ def verify(part: Path, name: str, size: tuple[int, int] | None, max_pixels: int)
         part.replace(whole)
     flags = ("wrong-size",) if size is not None and size != (width, height) else ()
     digest = hashlib.sha256(data).hexdigest()
-    return Fetched(whole, digest, len(data), kind, width, height, flags)
+    return Fetched(whole, digest, len(data), kind, width, height, flags, seen)
 
 
 def _structure(data: bytes) -> str:
@@ -370,8 +396,10 @@ def _structure(data: bytes) -> str:
     return take_apart(data).format
 
 
-def _decode(file: BinaryIO, kind: str, max_pixels: int) -> tuple[int, int]:
-    """Every pixel decoded; returns width and height."""
+def _decode(
+    file: BinaryIO, kind: str, max_pixels: int, look: Look | None
+) -> tuple[tuple[int, int], Any]:
+    """Every pixel decoded; width and height, and what ``look`` made of it."""
     if kind == "webp":  # its decoder allocates the canvas at once
         _check_pixels(Webp.read(file.read()).size(), max_pixels)
         file.seek(0)
@@ -379,7 +407,8 @@ def _decode(file: BinaryIO, kind: str, max_pixels: int) -> tuple[int, int]:
         with open_picture(file, kind) as picture:
             _check_pixels(picture.size, max_pixels)
             picture.load()
-            return picture.size
+            size = picture.size
+            return size, None if look is None else look(picture)
     except PictureError:
         raise
     except Exception as error:
@@ -484,6 +513,12 @@ def on_disk() -> Iterator[None]:
         ) from error
 
 
+def _names_in(folder: Path) -> set[str]:
+    with on_disk():
+        folder.mkdir(parents=True, exist_ok=True)
+        return {path.name.split(".")[0] for path in folder.iterdir()}
+
+
 def _left_over(folder: Path, name: str) -> Path | None:
     """The unfinished file of this name that can be resumed; others of the name are removed."""
     with on_disk():
@@ -519,9 +554,9 @@ def _write(file: BinaryIO, data: bytearray) -> None:
             view = view[file.write(view) :]
 
 
-def _finish(file: BinaryIO, data: bytearray) -> None:
-    with on_disk(), file:
-        _write(file, data)
+def _finish(file: BinaryIO | None, part: Path, offset: int, data: bytearray) -> None:
+    with on_disk(), file or _open_part(part, offset) as last:
+        _write(last, data)
 
 
 async def _to_the_end(work: Callable[..., None], *args: object) -> None:

@@ -9,6 +9,7 @@ What a provider file must hold::
 
     def create(endpoint: Endpoint, tools: Tools) -> Provider     # required
     DEFAULTS: Defaults                                           # environment, hosts, model
+    MODELS: tuple[str, ...]                                      # optional: names to suggest
 
 Blocking work (reading a reference picture) goes through `offload`, off the loop.
 May import: errors, clock, lang, wire.
@@ -24,7 +25,7 @@ from typing import Any, Literal, Protocol
 from .clock import Clock, SystemClock, offload
 from .errors import ServiceError
 from .lang import Text
-from .wire import Answer, Wire
+from .wire import Answer, Form, Part, Wire
 
 __all__ = [
     "Answer",
@@ -35,14 +36,17 @@ __all__ = [
     "Endpoint",
     "Failed",
     "Fitted",
+    "Form",
     "Lane",
     "Limits",
     "Made",
     "Outcome",
+    "Part",
     "Picture",
     "Price",
     "Provider",
     "Seen",
+    "Size",
     "Ticket",
     "Times",
     "Tools",
@@ -122,8 +126,9 @@ class Capabilities:
     """Shapes by name (``3:4``) where the service takes a shape in the place of a size."""
     formats: tuple[str, ...] = ("png",)
     """File formats in which its pictures come."""
-    gives_links: bool = True
-    """Whether a picture comes as a link that expires (True), or as its bytes."""
+    gives_links: bool | None = True
+    """Whether a picture comes as a link that expires (True) or as its bytes (False); None: either,
+    as the service likes."""
     record_life_s: float = 86400.0
     """How long it knows a finished task, nominal seconds; `math.inf`: for good."""
     regions: tuple[str, ...] = ()
@@ -341,4 +346,6 @@ class Defaults:
     base_url: str = ""
     model: str = ""
     needs_key: bool = True
+    option_variables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Options of the endpoint that the environment may set, by the variables' names."""
     label: Text = field(default_factory=lambda: Text("", ""))

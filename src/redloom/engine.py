@@ -20,28 +20,30 @@ import hashlib
 import json
 import random
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .carrier import Carrier
 from .clock import Clock, clock_from_environment
+from .diary import Diarist, limits_of
 from .download import Downloads
 from .endpoint import Endpoint, Lane, Provider, Tools
-from .errors import BadInput, BadSettings, RedloomError
+from .equip import Terms, equip, keep_what_was_learnt
+from .errors import BadInput, BadSettings
 from .events import Ended, Event, Stopped, Stream, Watcher
 from .finish import Finisher, pauses
 from .image import Store
-from .job import AGAIN, JobStatus, Request, request_of
+from .job import AGAIN, JobStatus
 from .journal import Journal, Row, Witness
-from .limit import Gate, Pace
-from .poll import Polls, Timing
+from .making import Soften
 from .prompt import Prompt, prompts_of
 from .records import NewJob, Records, Run, new_run_id
 from .retry import Policy
-from .route import Live, gate_for
-from .workspace import Workspace, fingerprint
+from .route import Live
+from .wanted import RunOptions, jobs_of
+from .workspace import Workspace
 
 if TYPE_CHECKING:
     from .settings import EndpointConfig, Settings
@@ -82,45 +84,12 @@ class Result:
         return self.status in ("ok", "duplicate")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """What holds for every picture of a run unless its prompt says otherwise."""
-
-    model: str = ""
-    size: str = ""
-    seed: int | None = None
-    negative: str = ""
-    n: int = 1
-    options: Mapping[str, Any] = field(default_factory=dict)
-    in_doubt: str = "wait"
-    delivery: Mapping[str, Any] = field(default_factory=dict)
-    take: int = 1
-    """Another number asks for fresh pictures of prompts that the store already has."""
-    retries: int | None = None
-    """More tries of a picture whose task failed; None: the engine's own (3)."""
-    fallback: tuple[str, ...] = ()
-    """Endpoints asked only for what would end refused or failed, such as ``cards``."""
-
-    def of_run(self) -> dict[str, Any]:
-        """The part that a request takes over."""
-        return {
-            "model": self.model, "size": self.size, "seed": self.seed,
-            "negative": self.negative, "options": dict(self.options),
-        }  # fmt: skip
-
-    def record(self) -> dict[str, Any]:
-        """As the journal keeps it."""
-        return {
-            **self.of_run(), "in_doubt": self.in_doubt, "delivery": dict(self.delivery),
-            "take": self.take, "retries": self.retries, "fallback": list(self.fallback),
-        }  # fmt: skip
-
-
 class Engine:
     """One process's way to the workspace. Use as an asynchronous context manager.
 
     ``endpoint``: names of endpoints from the settings (default: the configured one), or
     ``equipped`` ones made by the caller (tests, plugins). ``jobs``: ceiling on tasks in flight.
+    ``soften`` rewrites a refused prompt, for runs that allow it.
     """
 
     def __init__(
@@ -137,8 +106,10 @@ class Engine:
         policy: Policy | None = None,
         rng: random.Random | None = None,
         witness: Witness | None = None,
+        soften: Soften | None = None,
     ) -> None:
         self.clock = clock or clock_from_environment()
+        self._soften = soften
         self.stream_of_events = Stream()
         if on_event is not None:
             self.stream_of_events.watch(on_event)
@@ -170,6 +141,7 @@ class Engine:
         self.downloads = Downloads(self.workspace.partial, clock=self.clock, pauses=pauses())
         self.lives = await self._equip()
         self.stream_of_events.watch(self._notice)
+        self.stream_of_events.watch(Diarist(self.records, limits_of(self.lives)))
         self._lead = asyncio.get_running_loop().create_task(self._lead_when_possible())
         return self
 
@@ -186,7 +158,7 @@ class Engine:
         if self._lead is not None:
             self._lead.cancel()
             await asyncio.gather(self._lead, *self._adding, return_exceptions=True)
-        await self._keep_what_was_learnt()
+        await keep_what_was_learnt(self.lives, self.records, self.clock.now())
         await self.stream_of_events.drain()
         for live in self.lives:
             await live.provider.close()
@@ -203,6 +175,7 @@ class Engine:
                     Finisher(self.records, self.clock, self.stream_of_events, self.store, self.downloads),
                     self.workspace.lives, self._policy, self._rng,
                 )  # fmt: skip
+                self._carrier.maker.soften = self._soften
                 await self._carrier.carry()
                 self.workspace.unlock()
                 self._changed.set()
@@ -216,19 +189,8 @@ class Engine:
             for config in self._configs():
                 keys[config.name] = config.api_key
                 equipped.append((config.endpoint(), self._create(config)))
-        salt = await self.records.salt()
-        gates: dict[tuple[str, ...], Gate] = {}
-        polls: dict[str, Polls] = {}
-        lives = []
-        for endpoint, provider in equipped:
-            live = self._live(
-                endpoint, provider, fingerprint(keys.get(endpoint.name, ""), salt), gates, polls
-            )
-            learnt = await self.records.learnt("gate", "|".join(endpoint.quota))
-            if learnt:
-                live.gate.recall(learnt)
-            lives.append(live)
-        return lives
+        terms = Terms(self.clock, self._jobs, self._lane, self._rng)
+        return await equip(equipped, keys, self.records, terms)
 
     def _configs(self) -> list[EndpointConfig]:
         from .settings import check_clock
@@ -245,36 +207,6 @@ class Engine:
         tools = Tools(key=config.api_key, clock=self.clock, folder=self.workspace.partial)
         made: Provider = providers.load(config.provider).create(config.endpoint(), tools)
         return made
-
-    def _live(
-        self,
-        endpoint: Endpoint,
-        provider: Provider,
-        mark: str,
-        gates: dict[tuple[str, ...], Gate],
-        polls: dict[str, Polls],
-    ) -> Live:
-        capabilities = provider.capabilities()
-        lanes = capabilities.lanes
-        lane = self._lane if self._lane in lanes else ("async" if "async" in lanes else lanes[0])
-        timing = Timing(median=capabilities.typical_s, mean=capabilities.typical_s)
-        gate = gates.setdefault(
-            (*endpoint.quota, lane), gate_for(endpoint, provider, lane, self._jobs, timing=timing)
-        )
-        account = "|".join(endpoint.quota[:2])
-        limit = endpoint.limits.poll_per_second or provider.limits().poll_per_second
-        pace = Pace(None if limit is None else limit * endpoint.share * 0.9)
-        shared = polls.setdefault(account, Polls(self.clock, pace, self._rng))
-        place = f"{endpoint.provider} {endpoint.base_url} {mark}"
-        return Live(endpoint, provider, gate, timing, shared, place, lane)
-
-    async def _keep_what_was_learnt(self) -> None:
-        with contextlib.suppress(RedloomError):
-            for live in self.lives:
-                whom = "|".join(live.endpoint.quota)
-                learnt = live.gate.learnt()
-                if learnt["rate"] or learnt["slots"]:
-                    await self.records.learn("gate", whom, learnt, self.clock.now())
 
     # runs
 
@@ -356,7 +288,7 @@ class Engine:
         row = await self.records.last_row(run)
         fresh: list[NewJob] = []
         for prompt in prompts_of(prompts):
-            jobs = _jobs_of(row + 1, prompt, options)
+            jobs = jobs_of(row + 1, prompt, options)
             wanted = [j for j in jobs if j.request is None or j.request.key not in have]
             row += bool(wanted)
             fresh.extend(wanted)
@@ -379,7 +311,7 @@ class Engine:
         """Write the rows, a chunk at a time, so that the input is never whole in memory."""
         chunk: list[NewJob] = []
         for row, prompt in enumerate(prompts_of(prompts), 1):
-            chunk.extend(_jobs_of(row, prompt, options))
+            chunk.extend(jobs_of(row, prompt, options))
             if len(chunk) >= CHUNK:
                 await self.records.add_jobs(run, chunk, self.clock.now())
                 chunk = []
@@ -489,9 +421,14 @@ class Engine:
         """Give up what is not paid for yet."""
         return await self._control(run, "cancelled", "open", "paused")
 
-    async def retry(self, run: str) -> int:
-        """Take up again what did not become a picture; how many rows."""
+    async def retry(self, run: str, *, soften: bool = False) -> int:
+        """Take up again what did not become a picture; how many rows.
+
+        ``soften``: what is refused from now on may be rewritten (`RunOptions.soften`).
+        """
         record = await self._must(run)
+        if soften:
+            await self.records.allow_softening(run)
         number = await self.records.reopen(run, AGAIN)
         await self._take_again(record, None)
         return number
@@ -528,36 +465,6 @@ class Engine:
 def absolute(folder: Path | str) -> str:
     """The folder's absolute path, links resolved: how the journal knows it."""
     return str(Path(folder).resolve())
-
-
-def _jobs_of(row: int, prompt: Prompt, options: RunOptions) -> list[NewJob]:
-    """The jobs of one prompt: n takes of it, or one invalid row."""
-    number_wanted = prompt.n if prompt.n > 1 else options.n
-    given = {
-        "id": prompt.id, "n": number_wanted, "filename": prompt.filename,
-        "folder": prompt.folder, "extra": dict(prompt.extra), "line": prompt.line, "prompt": prompt.text,
-    }  # fmt: skip
-    kept = {name: value for name, value in given.items() if value not in ("", 0, {}, 1)}
-    if prompt.problem:
-        return [NewJob(row, 1, None, kept, prompt.problem)]
-    jobs = []
-    first = max(prompt.take, options.take)
-    for number in range(1, number_wanted + 1):
-        try:
-            request = _reseeded(
-                request_of(prompt, take=first + number - 1, **options.of_run()), number
-            )
-        except BadInput as error:
-            return [NewJob(row, 1, None, kept, str(error))]
-        jobs.append(NewJob(row, number, request, kept))
-    return jobs
-
-
-def _reseeded(request: Request, number: int) -> Request:
-    """The same seed twice would be the same picture twice: the k-th of n gets ``seed + k - 1``."""
-    if request.seed is None or number == 1:
-        return request
-    return replace(request, seed=(request.seed + number - 1) % 2**31)
 
 
 def _digested(

@@ -84,6 +84,24 @@ class Running(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Worked(Event):
+    """We have learnt that the service's work on a task is over: now, ``at``.
+
+    ``queued``, ``started`` and ``ended`` are the service's own times, nominal Unix seconds, None
+    where it tells none; ``polls`` the status queries made for this task.
+    """
+
+    row: int
+    take: int
+    endpoint: str
+    outcome: Literal["made", "failed", "canceled", "unknown"]
+    queued: float | None = None
+    started: float | None = None
+    ended: float | None = None
+    polls: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Downloaded(Event):
     """The picture is whole and verified in the store."""
 
@@ -127,6 +145,8 @@ class Held(Event):
     endpoint: str
     reason: Text
     until: float
+    why: str = ""
+    """Of a 429 its kind: rate, burst, concurrency, quota, congestion."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +193,7 @@ class Ended(Event):
 
 Watcher = Callable[[Event], Awaitable[None] | None]
 
-_DROPPABLE = (Submitted, Running, Downloaded, Money, Held, Retrying)
+_DROPPABLE = (Submitted, Running, Worked, Downloaded, Money, Held, Retrying)
 QUEUE = 10_000
 
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import json
 import random
+from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .clock import Clock, offload
 from .download import Downloads, Fetched, Rules, own_host
@@ -24,21 +25,30 @@ from .errors import (
     FetchFailed,
     LinkExpired,
     PictureError,
+    Refused,
     ServiceError,
 )
 from .events import Downloaded, Stream
-from .image import Delivery, Image, Store, deliver
+from .examine import Likeness, Look, examine, keep_thumb, thumb_name
+from .image import Delivery, Image, Store, deliver, deliver_also
 from .job import JobStatus
 from .journal import Row
 from .metadata import About
-from .naming import file_name
+from .naming import named_file, told_apart, with_row
+from .poll import Heard
 from .prompt import parse_size
-from .records import Ending, ImageRecord, Job, JobEnding, Records, Run
+from .records import ImageRecord, Job, JobEnding, Records, Run
 from .retry import download_pause
-from .route import Live
+from .route import Live, asked_of
 from .task import made_ending
 
-Named = Callable[[Run, Job, str], Path]
+RUNS = 4
+"""Runs whose pictures are compared with each other at one time."""
+PATTERN = "{row}-{words}"
+"""How a file is called unless the run says otherwise."""
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Pixels
 
 
 @dataclass(eq=False)
@@ -50,32 +60,48 @@ class Finisher:
     stream: Stream
     store: Store
     downloads: Downloads
+    _alike: OrderedDict[str, Likeness] = field(default_factory=OrderedDict)
+    _claims: dict[str, int] = field(default_factory=dict)
+    """Names that a job is about to take, where the pattern does not tell rows apart."""
 
     async def finish(
-        self, run: Run, job: Job, live: Live, task: int, made: Made, ticket: Ticket | None
-    ) -> JobEnding:
-        """The outcome of a job whose task has its picture; on record when this returns."""
-        began = self.clock.now()
-        try:
-            fetched = await self._fetch(job, live, task, made, ticket)
-        except PictureError as error:
-            return await self._not_fetched(job, task, made, error)
+        self, run: Run, job: Job, live: Live, task: int, heard: Heard, ticket: Ticket | None
+    ) -> tuple[JobEnding, tuple[float | None, str]]:
+        """The outcome of a job whose task has its picture, on record when this returns; its price."""
+        began, made = self.clock.now(), heard.outcome
+        assert isinstance(made, Made)
         row = await self.records.task(task)
         assert row is not None
-        image = await offload(self.store.put, fetched)
-        about = about_of(job, live, row, made, self.clock.now())
-        ending = await self._deliver(run, job, image, about, fetched.flags, task)
+        about = about_of(job, live, row, made, began)
+        price = (about.price, about.currency)
+        try:
+            fetched = await self._fetch(run, job, live, row, made, ticket)
+        except PictureError as error:
+            return await self._not_fetched(job, task, heard, error), price
+        fetched_at = self.clock.now()
+        about = replace(
+            about, finished_at=fetched_at, seconds=round(fetched_at - row["intent_at"], 3)
+        )
+        look: Look = fetched.seen
+        about = replace(
+            about,
+            flags=(*_own_doubts(job, fetched), *look.flags),
+            fingerprint=look.fingerprint,
+        )
+        image, ending = await self._deliver(run, job, fetched, about, task, look.thumb)
         record = self._image_record(job, image, task, about)
         closing = made_ending(made, self.clock.now())
+        closing = replace(closing, polls=heard.polls, seen_at=heard.at, fetched_at=fetched_at)
         await self.records.end_task_and_job(task, closing, ending, record)
         await self.downloads.let_go(made.picture)
+        self._claims = {name: owner for name, owner in self._claims.items() if owner != job.id}
         self.stream.tell(
             Downloaded(
                 at=self.clock.now(), run=job.run, row=job.row, take=job.take,
                 size_bytes=image.size_bytes, seconds=self.clock.now() - began,
             )
         )  # fmt: skip
-        return ending
+        return ending, price
 
     async def from_store(self, run: Run, job: Job) -> JobEnding | None:
         """Deliver the picture that the store has for the job's key; None where it is gone."""
@@ -93,12 +119,13 @@ class Finisher:
             )  # fmt: skip
         else:
             about = _about_from_json(kept["about"], job)
-            ending = await self._deliver(run, job, image, about, (), kept["task"])
+            _, ending = await self._deliver(run, job, image, about, kept["task"])
         await self.records.end_job(ending)
+        self._claims = {name: owner for name, owner in self._claims.items() if owner != job.id}
         return ending
 
     async def _fetch(
-        self, job: Job, live: Live, task: int, made: Made, ticket: Ticket | None
+        self, run: Run, job: Job, live: Live, task: Row, made: Made, ticket: Ticket | None
     ) -> Fetched:
         expires = self.clock.now() + live.capabilities.url_life_s
 
@@ -108,13 +135,16 @@ class Finisher:
         return await self.downloads.fetch(
             made.picture,
             rules_for(live),
-            name=f"{task}-{job.id}",
-            size=parse_size(job.request.size) if "x" in job.request.size else None,
+            name=f"{task['id']}-{job.id}",
+            size=parse_size(task["size"] or ""),
             renew=renew if ticket is not None else None,
             expires=expires,
+            look=_looker(run),
         )
 
-    async def _not_fetched(self, job: Job, task: int, made: Made, error: PictureError) -> JobEnding:
+    async def _not_fetched(
+        self, job: Job, task: int, heard: Heard, error: PictureError
+    ) -> JobEnding:
         """Paid for, and not here. A far side that is down leaves the task for the next start;
         a link that is gone for good, or bytes that are no picture, end it.
         """
@@ -122,40 +152,77 @@ class Finisher:
             id=job.id, status="failed", ended=self.clock.now(), task=task,
             code=error.code, error=str(error),
         )  # fmt: skip
-        closing = made_ending(made, self.clock.now())
+        assert isinstance(heard.outcome, Made)
+        closing = made_ending(heard.outcome, self.clock.now())
+        closing = replace(closing, polls=heard.polls, seen_at=heard.at)
         if isinstance(error, FetchFailed):
             await self.records.made(task, closing)
             await self.records.end_job(ending)
             return ending
-        lost = Ending(
-            state="lost", billed="yes", at=self.clock.now(), code=error.code, error=str(error),
-            result=closing.result, queued=closing.queued, started=closing.started, ended=closing.ended,
-        )  # fmt: skip
+        lost = replace(closing, state="lost", code=error.code, error=str(error))
         await self.records.end_task_and_job(task, lost, ending)
-        await self.downloads.let_go(made.picture)
+        await self.downloads.let_go(heard.outcome.picture)
         return ending
 
     async def _deliver(
         self,
         run: Run,
         job: Job,
-        image: Image,
+        source: Fetched | Image,
         about: About,
-        flags: tuple[str, ...],
         task: int | None,
-    ) -> JobEnding:
-        """The file in the run's folder, where it has one; the outcome ``ok`` for the journal."""
-        file = sha = ""
+        thumb: bytes = b"",
+    ) -> tuple[Image, JobEnding]:
+        """Into the store, and the file into the run's folder, where it has one; outcome ``ok``."""
+        file, options = "", Delivery.of(run.options.get("delivery", {}))
         if run.out:
-            options = Delivery(**run.options.get("delivery", {}))
-            name = name_of(run, job, options.format or image.format)
-            delivered = await offload(deliver, image, Path(run.out) / name, about, options)
-            file, sha = name.as_posix(), delivered.sha256
+            about = await self._compared(run, job, about)
+            file = (await self._name(run, job, about, options.format or source.format)).as_posix()
+
+        def work() -> tuple[Image, str]:
+            image = self.store.put(source) if isinstance(source, Fetched) else source
+            if not file:
+                return image, ""
+            return image, _hand_over(image, Path(run.out), file, about, options, thumb)
+
+        image, sha = await offload(work)
         status: JobStatus = "ok"
-        return JobEnding(
+        return image, JobEnding(
             id=job.id, status=status, ended=self.clock.now(), task=task, image=image.sha256,
-            file=file, sha256=sha, flags=" ".join(flags),
+            file=file, sha256=sha, flags=" ".join(about.flags),
         )  # fmt: skip
+
+    async def _compared(self, run: Run, job: Job, about: About) -> About:
+        """With a doubt where the picture looks like that of another row of its run."""
+        if not about.fingerprint or "blank" in about.flags:
+            return about
+        known = self._alike.get(run.id)
+        if known is None:
+            known = Likeness()
+            for mark, row, take in await self.records.fingerprints(run.id):
+                known.add(mark, row, take)
+            known = self._alike.setdefault(run.id, known)
+        self._alike.move_to_end(run.id)
+        while len(self._alike) > RUNS:
+            self._alike.popitem(last=False)
+        other = known.add(about.fingerprint, job.row, job.take)
+        if other is None:
+            return about
+        row, take = other
+        twin = f"{row}_{take}" if take > 1 else str(row)
+        return replace(about, flags=(*about.flags, f"near-duplicate:{twin}"))
+
+    async def _name(self, run: Run, job: Job, about: About, kind: str) -> Path:
+        """The file's name below the run's folder; never that of another row's picture."""
+        pattern = str(run.options.get("name") or PATTERN)
+        name = name_of(run, job, about, pattern, kind)
+        if told_apart(pattern):
+            return name
+        claim = f"{run.id} {name.as_posix().casefold()}"
+        mine = self._claims.setdefault(claim, job.id) == job.id
+        if mine and not await self.records.file_taken(run.id, name.as_posix(), job.id):
+            return name
+        return with_row(name, job.row)
 
     def _image_record(self, job: Job, image: Image, task: int, about: About) -> ImageRecord:
         return ImageRecord(
@@ -197,18 +264,69 @@ def rules_for(live: Live) -> Rules:
     )
 
 
-def name_of(run: Run, job: Job, kind: str) -> Path:
-    """The file's name below the run's folder."""
-    takes = int(job.input.get("n", 1))
-    total = run.total if run.complete else 99_999
-    words = str(job.input.get("filename") or job.request.prompt)
-    return file_name(job.row, job.take, takes, max(total, job.row), words, kind)
+def name_of(run: Run, job: Job, about: About, pattern: str, kind: str) -> Path:
+    """The file's name below the run's folder by the run's pattern."""
+    from datetime import UTC, datetime
+
+    given = job.input
+    total = int(run.options.get("rows") or 0) or (run.total if run.complete else 99_999)
+    prompt = about.prompt or job.request.prompt
+    values = {
+        **{str(k): str(v) for k, v in given.get("extra", {}).items()},
+        "words": str(given.get("filename") or prompt), "prompt": prompt,
+        "id": str(given.get("id", "")), "filename": str(given.get("filename", "")),
+        "folder": str(given.get("folder", "")), "model": about.model, "size": job.request.size,
+        "seed": "" if about.seed is None else str(about.seed),
+        "date": f"{datetime.fromtimestamp(run.created, UTC):%Y-%m-%d}",
+    }  # fmt: skip
+    folder = "" if "{folder}" in pattern else str(given.get("folder", ""))
+    takes = int(given.get("n", 1))
+    return named_file(pattern, values, job.row, job.take, takes, max(total, job.row), kind, folder)
+
+
+def _looker(run: Run) -> Callable[[Pixels], Look]:
+    """What is looked for in a decoded picture: doubts where it has a folder to go to."""
+
+    def look(picture: Pixels) -> Look:
+        return examine(picture, thumb=run.kind == "batch") if run.out else Look((), "")
+
+    return look
+
+
+def _hand_over(
+    image: Image, folder: Path, file: str, about: About, options: Delivery, thumb: bytes
+) -> str:
+    """File, sidecar, further files and thumbnail; the file's digest. For a thread. DiskFull."""
+    delivered = deliver(image, folder / file, about, options)
+    deliver_also(image, folder, file, about, options)
+    if thumb:
+        keep_thumb(thumb, folder / thumb_name(file))
+    return delivered.sha256
+
+
+def _own_doubts(job: Job, image: Fetched) -> tuple[str, ...]:
+    """``wrong-size`` where it is not what the model was asked for, or not what the user wrote;
+    ``softened`` where other words were sent.
+    """
+    found = image.flags
+    exact = parse_size(job.request.size) if "x" in job.request.size else None
+    if "wrong-size" not in found and exact not in (None, (image.width, image.height)):
+        found = (*found, "wrong-size")
+    return (*found, "softened") if "softened" in job.input else found
+
+
+def _notes(job: Job, live: Live, seed: int | None) -> tuple[str, ...]:
+    """What was changed for the model, as it was said."""
+    try:
+        return tuple(str(note) for note in asked_of(job.request, live, seed=seed).notes)
+    except Refused:
+        return ()
 
 
 def about_of(job: Job, live: Live, task: Row, made: Made, now: float) -> About:
     """All that is recorded beside a picture just made."""
     return About(
-        prompt=job.request.prompt,
+        prompt=job.words,
         sent_prompt=job.request.prompt,
         revised_prompt=made.picture.revised_prompt,
         negative_prompt=job.request.negative,
@@ -219,6 +337,8 @@ def about_of(job: Job, live: Live, task: Row, made: Made, now: float) -> About:
         provider=live.endpoint.provider,
         model=live.endpoint.model,
         size_asked=parse_size(task["size"]),
+        size_wanted=job.request.size,
+        notes=_notes(job, live, task["seed"]),
         seed=made.picture.seed if made.picture.seed is not None else task["seed"],
         references=job.request.references,
         options=dict(job.request.options),
@@ -236,9 +356,7 @@ def about_of(job: Job, live: Live, task: Row, made: Made, now: float) -> About:
 
 
 def _about_to_json(about: About) -> str:
-    from dataclasses import asdict
-
-    return json.dumps(asdict(about), ensure_ascii=False)
+    return json.dumps(about.fields(), ensure_ascii=False)
 
 
 def _about_from_json(text: str, job: Job) -> About:
@@ -248,5 +366,6 @@ def _about_from_json(text: str, job: Job) -> About:
     values["size_asked"] = tuple(size) if size else None
     values["references"] = tuple(values.get("references") or ())
     values["flags"] = tuple(values.get("flags") or ())
+    values["notes"] = tuple(values.get("notes") or ())
     values["row"], values["take"], values["id"] = job.row, job.take, str(job.input.get("id", ""))
     return About(**values)

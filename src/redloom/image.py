@@ -7,17 +7,23 @@ May import: errors, metadata, splice, naming, download.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import io
+import itertools
 import os
-from collections.abc import Callable, Iterator
+import re
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .download import Fetched, on_disk
+from .errors import BadInput
 from .metadata import (
     About,
     carry_over,
@@ -35,9 +41,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image as Pixels
 
 Size = tuple[int, int]
-
-BLANK_DEVIATION = 2.0
-"""Standard deviation, of 255, below which every channel of a picture counts as blank."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,13 @@ class Delivery:
     sidecar: bool = True
     quality: int = 92
     """Of JPEG and WebP, to 100."""
+    also: tuple[str, ...] = ()
+    """Further files of every picture, such as ``webp``, ``1080x1440`` or ``1080x1440.jpg``."""
+
+    @classmethod
+    def of(cls, kept: Mapping[str, Any]) -> Delivery:
+        """From a run's options as the journal keeps them."""
+        return cls(**{**kept, "also": tuple(kept.get("also", ()))})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +101,8 @@ class Store:
         """Move a verified picture in, durably. The same bytes twice are one file. DiskFull."""
         target = self._place(fetched.sha256, fetched.format)
         with on_disk():
-            made = _make_folder(target.parent)
-            if target.is_file() and _digest(target) == fetched.sha256:
-                fetched.path.unlink(missing_ok=True)
-            else:
-                _move(fetched.path, target)
-            for folder in (target.parent, *made):
-                _sync_folder(folder)
+            # What lies there already is the same bytes, or damaged: replaced either way.
+            _in_folder(target.parent, lambda: _move(fetched.path, target))
         width, height, size = fetched.width, fetched.height, fetched.size_bytes
         return Image(fetched.sha256, fetched.format, width, height, size, target)
 
@@ -170,28 +175,93 @@ def deliver(image: Image, target: Path, about: About, options: Delivery | None =
         "source_sha256": image.sha256,
         "label": read_label(data),
     }
-    write_whole(target, data)
-    if beside is not None:
-        write_whole(beside, sidecar(about, facts))
+
+    def both() -> None:
+        _put(target, data)
+        if beside is not None:
+            _put(beside, sidecar(about, facts))
+
+    with on_disk():
+        _in_folder(target.parent, both)
     return Delivered(target, digest, kind, *size, len(data), beside)
+
+
+def deliver_also(
+    image: Image, folder: Path, file: str, about: About, options: Delivery
+) -> list[Path]:
+    """The further files of a picture delivered as ``folder / file``, each in a folder of its own.
+
+    ``1080x1440/00001-slug.png`` beside ``00001-slug.png``, with the same words and labels, no
+    sidecar. One that is there already stays. For a thread. Raises DiskFull, NotAPicture.
+    """
+    made = []
+    for name in options.also:
+        size, kind = parse_also(name)
+        kind = kind or options.format or image.format
+        target = (folder / name / file).with_suffix(f".{extension(kind)}")
+        if not target.is_file():
+            wanted = replace(options, format=kind, crop=size, sidecar=False, also=())
+            deliver(image, target, about, wanted)
+        made.append(target)
+    return made
+
+
+def parse_also(name: str) -> tuple[Size | None, str | None]:
+    """Size and format of a further file: ``webp``, ``1080x1440``, ``1080x1440.jpg``. BadInput."""
+    found = re.fullmatch(r"(?:(\d{2,5})[xX*](\d{2,5}))?\.?(png|jpe?g|webp)?", name)
+    if not name or found is None or not (found[1] or found[3]):
+        raise BadInput(
+            f"看不懂“{name}”：请写 webp、1080x1440 或 1080x1440.jpg。没有花钱。",
+            f"“{name}” cannot be read: write webp, 1080x1440 or 1080x1440.jpg. Nothing was spent.",
+        )
+    size = None if found[1] is None else (int(found[1]), int(found[2]))
+    if size is not None and not all(16 <= side <= 16384 for side in size):
+        raise BadInput(
+            f"“{name}”的边长应在 16 到 16384 之间。没有花钱。",
+            f"The sides of “{name}” should be from 16 to 16,384. Nothing was spent.",
+        )
+    return size, found[3]
 
 
 def write_whole(target: Path, data: bytes) -> None:
     """A file that is there wholly and durably, or as it was before. Raises DiskFull."""
-    part = target.with_name(f".redloom-{os.urandom(8).hex()}.part")
     with on_disk():
-        made = _make_folder(target.parent)
+        _in_folder(target.parent, lambda: _put(target, data))
+
+
+def _put(target: Path, data: bytes) -> None:
+    """Written under another name, made durable, renamed. Few system calls: each costs a thread
+    its turn at the interpreter.
+    """
+    part = f"{target.parent}/.redloom-{os.urandom(8).hex()}.part"
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
         try:
-            with part.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(target)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-        for folder in (target.parent, *made):
-            _sync_folder(folder)
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(handle, rest) :]
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        os.replace(part, target)  # noqa: PTH105 - a Path would be built for nothing
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(part)  # noqa: PTH108
+        raise
+
+
+def _in_folder(folder: Path, work: Callable[[], None]) -> None:
+    """Do ``work`` in ``folder`` and make its entries durable; the folder is made where it is
+    missing, or where the start of another run has swept our half file away.
+    """
+    made: list[Path] = []
+    try:
+        work()
+    except FileNotFoundError:
+        made = _make_folder(folder)
+        work()
+    for one in (folder, *made):
+        _sync_folder(one)
 
 
 def clear_parts(folder: Path) -> None:
@@ -202,34 +272,6 @@ def clear_parts(folder: Path) -> None:
     with on_disk():
         for path in folder.rglob(".redloom-*.part"):
             path.unlink(missing_ok=True)
-
-
-def doubts(path: Path) -> tuple[str, ...]:
-    """What makes a picture look wrong: ``blank`` where hardly anything is on it."""
-    from PIL import ImageStat
-
-    with _opened(path.read_bytes()) as picture:
-        small = picture.convert("RGB").resize((64, 64), _box())
-    deviations = ImageStat.Stat(small).stddev
-    return ("blank",) if max(deviations) < BLANK_DEVIATION else ()
-
-
-def fingerprint(path: Path) -> int:
-    """A 64-bit difference hash (dHash): near-duplicates differ in few bits, see `distance`."""
-    with _opened(path.read_bytes()) as picture:
-        small = picture.convert("L").resize((9, 8), _box())
-    grey = small.tobytes()
-    bits = 0
-    for row in range(8):
-        for column in range(8):
-            at = row * 9 + column
-            bits = bits << 1 | (grey[at] > grey[at + 1])
-    return bits
-
-
-def distance(one: int, other: int) -> int:
-    """In how many of 64 bits two fingerprints differ; up to 4 is a near-duplicate."""
-    return (one ^ other).bit_count()
 
 
 def _derived(original: bytes, image: Image, options: Delivery) -> tuple[bytes, str, Size]:
@@ -323,6 +365,13 @@ def _opened(data: bytes) -> Iterator[Pixels]:
         yield picture
 
 
+@contextmanager
+def opened_file(path: Path) -> Iterator[Pixels]:
+    """A stored or delivered picture, decoded. Raises NotAPicture, OSError."""
+    with _opened(path.read_bytes()) as picture:
+        yield picture
+
+
 def _measure(path: Path, kind: str) -> Size:
     with path.open("rb") as file, open_picture(file, kind) as picture:
         return picture.size
@@ -352,9 +401,29 @@ def _make_folder(folder: Path) -> list[Path]:
     return gained
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+class _FolderSyncs:
+    """fsync of folders, shared: whoever comes while one is under way waits for the next, and all
+    who wait are served by that one. The entry that a caller made before is durable after.
+    """
+
+    def __init__(self) -> None:
+        self._locks: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
+        self._order = itertools.count()
+        self._began: dict[Path, int] = {}
+
+    def sync(self, folder: Path) -> None:
+        """Make the folder's entries durable."""
+        came = next(self._order)
+        with self._locks[folder]:
+            if self._began.get(folder, -1) > came:
+                return  # one that began after we came has ended
+            began = next(self._order)
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            self._began[folder] = began
+
+
+_sync_folder = _FolderSyncs().sync

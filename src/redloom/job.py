@@ -12,11 +12,11 @@ import hashlib
 import json
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from .errors import BadInput
-from .prompt import Prompt, parse_ratio, parse_size
+from .prompt import Prompt, identity_of, parse_ratio, parse_size
 
 RECIPE = "r1"
 """Which recipe made a key. A new recipe gets a new mark; old keys stay what they were."""
@@ -61,13 +61,19 @@ class Request:
 
         A part added later is left out while it is empty, so that old keys stay valid.
         """
-        parts = {k: v for k, v in asdict(self).items() if v not in (None, "", (), {}, [])}
+        every = ((name, getattr(self, name)) for name in self.__dataclass_fields__)
+        parts = {name: value for name, value in every if value not in (None, "", (), {}, [])}
         return json.dumps(parts, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
     @property
     def key(self) -> str:
-        """``r1:`` and 32 bytes of SHA-256 in hexadecimal."""
-        digest = hashlib.sha256(self.canonical().encode("utf-8", "surrogatepass"))
+        """``r1:`` and 32 bytes of SHA-256 in hexadecimal.
+
+        References count by what is in them where that is known, not by where they lie.
+        """
+        known = tuple(identity_of(one) for one in self.references)
+        told = replace(self, references=known) if self.references else self
+        digest = hashlib.sha256(told.canonical().encode("utf-8", "surrogatepass"))
         return f"{RECIPE}:{digest.hexdigest()}"
 
 

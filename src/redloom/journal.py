@@ -15,7 +15,7 @@ import queue
 import re
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from importlib import resources
@@ -236,9 +236,7 @@ class Journal:
         labels = tuple(wish.label for wish in batch)
         try:
             with _translated(self.path):
-                db.connection.execute("BEGIN IMMEDIATE")
-                for wish in batch:
-                    _perform(db, wish)
+                _perform_all(db, batch)
                 if self.witness is not None:
                     self.witness("before", labels)
                 db.connection.execute("COMMIT")
@@ -251,12 +249,33 @@ class Journal:
                 wish.error = wish.error or error
 
 
+_ALONE = (RedloomError, sqlite3.IntegrityError, KeyError, ValueError, TypeError)
+"""What an operation may raise without taking the others of its group with it."""
+
+
+def _perform_all(db: Db, batch: Sequence[_Wish]) -> None:
+    """Every operation of the group in one transaction, begun here and not committed.
+
+    First without savepoints, which cost as much as the operations; where one raises, all of it
+    is undone and done again with them.
+    """
+    db.connection.execute("BEGIN IMMEDIATE")
+    try:
+        for wish in batch:
+            wish.result = wish.operation(db)
+    except _ALONE:
+        db.connection.execute("ROLLBACK")
+        db.connection.execute("BEGIN IMMEDIATE")
+        for wish in batch:
+            _perform(db, wish)
+
+
 def _perform(db: Db, wish: _Wish) -> None:
     """One operation inside the group: if it raises, it alone is undone."""
     db.connection.execute("SAVEPOINT one")
     try:
         wish.result = wish.operation(db)
-    except (RedloomError, sqlite3.IntegrityError, KeyError, ValueError, TypeError) as error:
+    except _ALONE as error:
         db.connection.execute("ROLLBACK TO one")
         wish.error = error
     db.connection.execute("RELEASE one")

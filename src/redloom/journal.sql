@@ -105,6 +105,13 @@ CREATE TABLE learnt (
   PRIMARY KEY (what, whom)
 ) WITHOUT ROWID;
 
+-- migration: 2
+-- What a report is drawn from: status queries of the task, when we learnt that it had ended,
+-- when its bytes lay verified on the disk (nominal Unix seconds).
+ALTER TABLE tasks ADD COLUMN polls INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE tasks ADD COLUMN seen_at REAL;
+ALTER TABLE tasks ADD COLUMN fetched_at REAL;
+
 -- name: meta
 SELECT value FROM meta WHERE name = :item;
 
@@ -202,6 +209,20 @@ WHERE run = :run AND status = 'pending' AND NOT EXISTS
 -- name: twin
 SELECT row, file FROM jobs WHERE run = :run AND key = :key AND status = 'ok' ORDER BY id LIMIT 1;
 
+-- name: soften_job
+UPDATE jobs SET input = json_set(input, '$.asked', :asked, '$.softened', :words) WHERE id = :id;
+
+-- name: allow_softening
+UPDATE runs SET options = json_set(options, '$.soften', json('true')) WHERE id = :id;
+
+-- name: file_taken
+SELECT EXISTS (SELECT 1 FROM jobs WHERE run = :run AND status = 'ok' AND id != :id
+  AND file = :file COLLATE NOCASE);
+
+-- name: fingerprints
+SELECT json_extract(images.about, '$.fingerprint') AS mark, jobs.row, jobs.take
+FROM jobs JOIN images ON images.key = jobs.key WHERE jobs.run = :run AND jobs.status = 'ok' ORDER BY jobs.id;
+
 -- name: counts
 SELECT status, count(*) AS number FROM jobs WHERE run = :run GROUP BY status;
 
@@ -246,6 +267,7 @@ WHERE id = :id AND state IN ('intent', 'doubt');
 
 -- name: set_made
 UPDATE tasks SET state = 'made', result = :result, billed = 'yes', accepted_at = coalesce(accepted_at, :at),
+  polls = polls + :polls, seen_at = coalesce(:seen_at, seen_at),
   queued = :queued, started = :started, ended = :ended,
   price = coalesce(:price, price), currency = coalesce(:currency, currency),
   price_source = coalesce(:price_source, price_source)
@@ -265,6 +287,8 @@ UPDATE tasks SET state = 'doubt', ticket_id = NULL, ticket = NULL, accepted_at =
 
 -- name: close_task
 UPDATE tasks SET state = :state, billed = :billed, closed_at = :at, code = :code, error = :error,
+  polls = polls + :polls, seen_at = coalesce(:seen_at, seen_at),
+  fetched_at = coalesce(:fetched_at, fetched_at),
   result = coalesce(:result, result),
   queued = coalesce(:queued, queued), started = coalesce(:started, started), ended = coalesce(:ended, ended),
   price = coalesce(:price, price), currency = coalesce(:currency, currency),
@@ -322,6 +346,14 @@ SELECT coalesce(currency, '') AS currency, billed, price_source, count(*) AS num
        sum(state IN ('intent', 'accepted', 'doubt')) AS open
 FROM tasks WHERE run = :run AND state != 'void' GROUP BY currency, billed, price_source;
 
+-- name: endpoint_health
+SELECT endpoint, sum(state = 'stored') AS made,
+       sum(state IN ('failed', 'refused')) AS failed, sum(state = 'void') AS turned_away,
+       sum(state IN ('doubt', 'lost', 'abandoned')) AS doubtful,
+       avg(CASE WHEN state = 'stored' THEN coalesce(ended, closed_at) - coalesce(started, accepted_at, intent_at) END) AS seconds,
+       max(intent_at) AS last
+FROM tasks WHERE intent_at >= :since GROUP BY endpoint;
+
 -- name: committed
 SELECT coalesce(sum(price), 0) AS amount FROM tasks
 WHERE run = :run AND billed IN ('yes', 'maybe') AND state != 'void';
@@ -332,3 +364,11 @@ ON CONFLICT (what, whom) DO UPDATE SET value = excluded.value, at = excluded.at;
 
 -- name: learnt
 SELECT value FROM learnt WHERE what = :what AND whom = :whom;
+
+-- name: tries
+SELECT tasks.*, jobs.row, jobs.take FROM tasks JOIN jobs ON jobs.id = tasks.job
+WHERE tasks.run = :run AND tasks.id > :after ORDER BY tasks.id LIMIT :limit;
+
+-- name: tries_beside
+SELECT count(*) AS number, coalesce(sum(min(ended, :until) - max(started, :since)), 0) AS seconds
+FROM tasks WHERE run != :run AND account = :account AND started < :until AND ended > :since;

@@ -1,17 +1,20 @@
 """How fast an endpoint may be asked, and what a 429 teaches. Counted by (account, region, model).
 
 Two separate controls: the *rate* (`Pace`: GCRA without bursts) and the *concurrency* (`Slots`:
-probe and hold). A 429 slows that one endpoint only; its kind is read from its code. Everything
-here takes the time as an argument and waits for nothing.
+probe and hold). A 429 slows that one endpoint only; its kind is read from its code. What nobody
+published is found out: a rate by growing until it is refused, a concurrency by growing while
+all that was submitted is seen to run, and whether more than it runs waits at the service or is
+refused by sending one more. Everything here takes the time as an argument and waits for nothing.
 
 Sources of the formulas: GCRA is ITU-T I.371's virtual scheduling algorithm; the figures behind
-the choices (0.97 of the published rate; hold doubling from 2 to 60 minutes) are simulated.
+the choices (0.97 of the accepted rate; hold doubling from 2 to 60 minutes) are simulated.
 
 May import: errors, endpoint.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,20 +24,46 @@ MARGIN = 0.97
 SLOWEST_PER_SECOND = 1 / 60
 HOLD_S = 120.0
 LONGEST_HOLD_S = 3600.0
+FIRST_RATE = 2.0
+"""Requests per second to begin with where no rate is known."""
+GROWTH = 1.08
+"""Each accepted request that had to wait for an unknown rate raises it by this factor."""
+PROBE = 1.05
+"""A rate that a refusal taught is raised by this after each hold without one."""
+ANSWERS = 32
+"""Latest answers that a taught rate is judged by."""
+STRAY = 4
+"""Refusals among them that are no reason to go slower still: a service has its moods."""
+FIRST_SLOTS = 4
+"""Tasks outstanding to begin with where no concurrency is known."""
 
 
 @dataclass(slots=True)
 class Pace:
     """GCRA with no burst: one token every ``1 / rate`` seconds, none saved up while idle.
 
-    ``rate`` None: no limit known; nothing waits until the first 429 teaches one.
+    ``rate`` None: no limit; nothing waits until the first 429 teaches one. ``growing``: the rate
+    is a guess that is raised until it is refused; after that it is probed once a hold.
     """
 
     rate: float | None = None
     next_at: float = 0.0
     """Nominal time at which the next request may leave."""
     taught: bool = False
+    growing: bool = False
+    most: float | None = None
+    """The published rate: never exceeded by probing."""
+    slope: float = 1.0
+    """Of the growth; halved by every refusal for rising too fast (BurstRate)."""
+    hold_s: float = HOLD_S
+    _refused_at: float = 0.0
+    _taught_at: float = float("-inf")
+    """When a refusal last lowered the rate; those close behind it do not count."""
+    _waited: bool = False
     _recent: list[float] = field(default_factory=list)
+    _refusals: list[int] = field(default_factory=list)
+    """Of the latest answers, the numbers of those that were refusals."""
+    _answer: int = 0
 
     def ready_in(self, now: float) -> float:
         """Nominal seconds until a request may leave; 0 when it may now."""
@@ -42,27 +71,75 @@ class Pace:
 
     def take(self, now: float) -> None:
         """A request leaves at ``now``."""
+        if self.rate is not None:
+            # Late by less than an interval: the pace was what it waited for.
+            self._waited = now - self.next_at < 1.0 / self.rate
+            self.next_at = max(now, self.next_at) + 1.0 / self.rate
+
+    def accepted(self, now: float) -> None:
+        """A request was answered, and not with a 429."""
+        self._answer += 1
         self._recent.append(now)
         if len(self._recent) > 64:
             del self._recent[:32]
-        if self.rate is not None:
-            self.next_at = max(now, self.next_at) + 1.0 / self.rate
+        if self.rate is None or not self._waited:
+            return
+        if self.growing:
+            self.rate *= 1.0 + (GROWTH - 1.0) * self.slope
+        elif self.taught and now - self._refused_at >= self.hold_s:
+            self.rate, self._refused_at = self.rate * PROBE, now
+            if self.most is not None:
+                self.rate = min(self.rate, self.most)
 
     def slow_down(self, now: float) -> None:
-        """RateQuota: set the rate to what was accepted lately, less a margin, and keep it."""
+        """RateQuota: set the rate to what was accepted lately, less a margin, and hold it.
+
+        Refusals that come in close on each other speak of the same requests and count once. One
+        that comes while we ask more slowly than the pace allows (the slots hold us back) says
+        nothing about the pace, and a few strays do not lower a rate that was taught already:
+        else a service that says no now and then would bring a run to a stand.
+        """
+        if not self._is_about_the_rate():
+            self._refused_at = now
+            self.next_at = max(self.next_at, now + 1.0 / (self.rate or 1.0))
+            return
+        if self.taught and self.rate is not None and now - self._taught_at < 4.0 / self.rate:
+            self._refused_at = now
+            self.next_at = max(self.next_at, now + 1.0 / self.rate)
+            return
         accepted = self._accepted(now)
         known = self.rate if self.rate is not None else accepted
-        rate = min(known, accepted) * MARGIN if not self.taught else known * 0.9
+        rate = known * 0.9 if self.taught else min(known, accepted) * MARGIN
+        if self.taught:
+            self.hold_s = min(LONGEST_HOLD_S, self.hold_s * 2.0)
         self.rate = max(SLOWEST_PER_SECOND, rate)
-        self.taught = True
+        self.taught, self.growing = True, False
+        self._refused_at = self._taught_at = now
         self.next_at = max(self.next_at, now + 1.0 / self.rate)
+
+    def _is_about_the_rate(self) -> bool:
+        self._answer += 1
+        self._refusals = [n for n in self._refusals if n > self._answer - ANSWERS]
+        self._refusals.append(self._answer)
+        if self.rate is None:
+            return True
+        if not self._waited:
+            return False
+        if self.taught and len(self._refusals) <= STRAY:
+            return False
+        self._refusals.clear()
+        return True
+
+    def rise_slower(self) -> None:
+        """BurstRate: the rate rose too fast, even if it is not too high: halve the slope."""
+        self.slope /= 2.0
 
     def hold_until(self, moment: float) -> None:
         """Nothing may leave before ``moment``."""
         self.next_at = max(self.next_at, moment)
 
     def _accepted(self, now: float) -> float:
-        """Requests per second over the last ten seconds, at least one in sixty seconds."""
+        """Requests answered well per second over the last ten, at least one in sixty seconds."""
         lately = [t for t in self._recent if t > now - 10.0]
         if len(lately) < 2:
             return max(self.rate or 1.0, SLOWEST_PER_SECOND)
@@ -73,9 +150,10 @@ class Pace:
 class Slots:
     """How many tasks may be outstanding: probe and hold.
 
-    Starts at ``limit`` (None: unknown, grows from ``start``). When full without a rejection for
-    the hold time, one more is tried; a rejection sets the limit to what was accepted and doubles
-    the hold. ``ahead`` is how many more than the limit may wait at a service that queues.
+    ``limit`` None with ``growing``: nobody knows it, so ``grown`` is allowed and doubled while
+    everything outstanding is seen to run; without: there is no limit. A refusal sets the limit to
+    what was accepted, and one more is tried after each hold without one, up to the published
+    figure. ``ahead`` is how many more than the limit may wait at a service that queues them.
     """
 
     limit: int | None = None
@@ -85,7 +163,17 @@ class Slots:
     hold_s: float = HOLD_S
     known: bool = False
     """The limit is published; not probed beyond."""
+    growing: bool = False
+    grown: int = FIRST_SLOTS
+    queues: bool | None = None
+    """Whether the service lets more than it runs wait; None: not found out."""
+    wait_ahead: int = 0
+    """How many to keep waiting there once it is known to queue."""
+    _most: int | None = None
     _full_since: float | None = None
+
+    def __post_init__(self) -> None:
+        self._most = self.limit if self.known else None
 
     def room(self, outstanding: int) -> int:
         """How many more may be submitted now."""
@@ -93,20 +181,25 @@ class Slots:
 
     def most(self) -> int:
         """Tasks outstanding at most."""
-        limit = 1_000_000 if self.limit is None else self.limit + self.ahead
+        if self.limit is not None:
+            limit = self.limit + self.ahead
+        else:
+            limit = self.grown if self.growing else 1_000_000
         return limit if self.ceiling is None else min(limit, self.ceiling)
 
     def rejected(self, accepted: int, now: float) -> None:
         """The service refused one while ``accepted`` were outstanding."""
+        self.queues, self.ahead, self.growing = False, 0, False
+        if self.limit is not None and accepted >= self.limit:
+            return  # it takes what was published, and refuses only what exceeds that
         self.limit = max(1, accepted)
-        self.ahead = 0
         self.known = False
         self.hold_s = min(LONGEST_HOLD_S, self.hold_s * 2.0)
         self._full_since = now
 
     def full(self, outstanding: int, now: float) -> None:
         """Called as tasks are accepted: raise by one after a whole hold at the limit."""
-        if self.known or self.limit is None:
+        if self.known or self.limit is None or self.queues:
             return
         if outstanding < self.limit:
             self._full_since = None
@@ -114,7 +207,24 @@ class Slots:
             self._full_since = now
         elif now - self._full_since >= self.hold_s:
             self.limit += 1
+            self.known = self.limit == self._most
             self._full_since = now
+
+    def observed(self, running: int, queued: int, outstanding: int) -> None:
+        """What the service says of our tasks: so many run there, so many wait."""
+        if running and queued and self.queues is None:
+            self.queues = True
+        if self.queues and self.limit is None and self.growing:
+            self.limit, self.growing = running, False
+        if self.limit is None:
+            if running >= outstanding >= self.grown:
+                self.grown = 2 * outstanding
+        elif self.queues and self.ahead and running >= self.most() == outstanding:
+            # All of it runs, what should wait as well: it runs more than anybody said. Fewer
+            # than all would prove nothing: some that ended since were last seen to run.
+            self.limit += 1
+        if self.queues:
+            self.ahead = max(self.ahead, self.wait_ahead)
 
 
 @dataclass(slots=True)
@@ -124,6 +234,10 @@ class Gate:
     pace: Pace
     slots: Slots
     outstanding: int = 0
+    running: int = 0
+    """Of these, how many the service was last seen to work on."""
+    queued: int = 0
+    """Of these, how many it was last seen to keep waiting."""
     refusals: int = 0
     parked_until: float = 0.0
     stopped: str = ""
@@ -142,23 +256,37 @@ class Gate:
 
     def accepted(self, now: float) -> None:
         """The service took it."""
+        self.pace.accepted(now)
         self.slots.full(self.outstanding, now)
 
     def release(self) -> None:
         """The task has ended at the service, or was never accepted."""
         self.outstanding -= 1
 
+    def observe(self, running: int, queued: int) -> None:
+        """One task is now seen to run, or to wait, or no longer: changes of the two counts."""
+        self.running += running
+        self.queued += queued
+        if running > 0 or queued > 0:
+            self.slots.observed(self.running, self.queued, self.outstanding)
+
     def refused(self, error: Throttled, pause_s: float, now: float) -> float:
-        """A 429: learn from its kind. Returns the nominal time before which nothing leaves."""
+        """A 429, its slot given back already: learn from its kind.
+
+        Returns the nominal time before which nothing leaves.
+        """
         self.refusals += 1
         match error.kind:
             case "concurrency":
-                self.slots.rejected(self.outstanding - 1, now)
+                self.slots.rejected(self.outstanding, now)
             case "rate":
                 self.pace.slow_down(now)
             case "quota":
                 self.parked_until = max(self.parked_until, now + pause_s)
-            case "burst" | "congestion":
+            case "burst":
+                self.pace.rise_slower()
+                self.pace.hold_until(now + pause_s)
+            case "congestion":
                 self.pace.hold_until(now + pause_s)
         if error.retry_after_s is not None:
             self.pace.hold_until(now + pause_s)
@@ -170,15 +298,50 @@ class Gate:
             "rate": self.pace.rate if self.pace.taught else None,
             "slots": None if self.slots.known else self.slots.limit,
             "hold_s": self.slots.hold_s,
+            "queues": self.slots.queues,
         }
 
     def recall(self, learnt: dict[str, Any]) -> None:
         """Take up what `learnt` kept."""
         if learnt.get("rate"):
             self.pace.rate, self.pace.taught = float(learnt["rate"]), True
+            self.pace.growing = False
+        self.slots.queues = learnt.get("queues")
+        if self.slots.queues is False:
+            self.slots.ahead = 0
         if learnt.get("slots"):
-            self.slots.limit, self.slots.known, self.slots.ahead = int(learnt["slots"]), False, 0
+            self.slots.limit, self.slots.known = int(learnt["slots"]), False
+            self.slots.growing = False
             self.slots.hold_s = float(learnt.get("hold_s", HOLD_S))
+
+
+class Slot:
+    """A slot at an endpoint: what its task is seen to do there, and given back once."""
+
+    __slots__ = ("_gate", "_queued", "_running")
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate: Gate | None = gate
+        self._running = self._queued = 0
+
+    def saw(self, running: bool) -> bool:
+        """The service said that it runs, or still waits; whether that is news."""
+        now = (1, 0) if running else (0, 1)
+        change = (now[0] - self._running, now[1] - self._queued)
+        if self._gate is None or change == (0, 0):
+            return False
+        self._running, self._queued = now
+        self._gate.observe(*change)
+        return True
+
+    def release(self) -> bool:
+        """Give it back; whether it had not been."""
+        gate, self._gate = self._gate, None
+        if gate is None:
+            return False
+        gate.release()
+        gate.observe(-self._running, -self._queued)
+        return True
 
 
 def submit_ahead(concurrency: int, reaction_s: float, typical_s: float, miss: float = 0.001) -> int:
@@ -187,8 +350,6 @@ def submit_ahead(concurrency: int, reaction_s: float, typical_s: float, miss: fl
     The (1 - ``miss``) quantile of Poisson(c * (d + RTT) / E[S]): completions that can happen
     before the client reacts. Source: queueing argument, checked by simulation.
     """
-    import math
-
     mean = concurrency * reaction_s / max(typical_s, 1e-9)
     term = total = math.exp(-min(mean, 700.0))
     k = 0

@@ -14,27 +14,40 @@ import random
 import sqlite3
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from .carried import Carried
 from .clock import Clock
-from .endpoint import Canceled, Failed, Fitted, Made, Outcome, Ticket
+from .endpoint import Canceled, Failed, Fitted, Made, Ticket, Times, Unknown
 from .errors import (
     AnswerLost,
     ContentRefused,
     EndpointStopped,
     EpochPassed,
+    RedloomError,
     Refused,
     ServiceError,
     TaskFailed,
     Throttled,
 )
-from .events import Doubtful, Held, Retrying, Running, Stopped, Stream, Submitted
+from .events import (
+    Doubtful,
+    Held,
+    Note,
+    Retrying,
+    Running,
+    Stopped,
+    Stream,
+    Submitted,
+    Worked,
+)
 from .finish import Finisher
 from .job import JobStatus
 from .journal import Row
 from .lang import Text
+from .limit import Slot
 from .looking import Lookout, Lost
+from .poll import Heard
 from .records import Ending, Job, JobEnding, Records
 from .retry import (
     Again,
@@ -55,9 +68,14 @@ from .task import (
     ticket_from_json,
     ticket_to_json,
 )
+from .timing import CALM
 
 log = logging.getLogger("redloom")
 T = TypeVar("T")
+IN_PERSON = 10
+"""Priority from which a person is waiting for the run's pictures."""
+Soften = Callable[[str, str], Awaitable[str]]
+"""A refused prompt and the service's reason into milder words. Raises RedloomError."""
 
 
 class Floor(Protocol):
@@ -105,6 +123,7 @@ class Maker:
     finisher: Finisher
     policy: Policy
     rng: random.Random
+    soften: Soften | None = None
     critical: set[asyncio.Future[Any]] = field(default_factory=set)
     """What must be written even while being cancelled."""
     _allowances: dict[str, Allowance] = field(default_factory=dict)
@@ -115,31 +134,31 @@ class Maker:
         )
 
     async def make(self, carried: Carried, job: Job, live: Live, fitted: Fitted) -> None:
-        slot = _Slot(live, self.floor.wake)
+        slot = Slot(live.gate)
         attempt = Attempt(self.records, self.clock, live, job, fitted.asked, self.floor.epoch)
         price = live.price(fitted.asked).amount
         try:
             answer = await self.surely(attempt.submit())
         except AnswerLost:
-            slot.release()
+            self._give_back(slot)
             await self.into_doubt(carried, job, live, attempt.id)
             return
         except sqlite3.IntegrityError:
-            slot.release()
+            self._give_back(slot)
             carried.purse.release(price)
             await self.being_made(carried, job)
             return
         except ServiceError as error:
-            slot.release()
+            self._give_back(slot)
             carried.purse.release(price)
             await self._after_no(carried, job, live, error)
             return
         except EpochPassed:
-            slot.release()
+            self._give_back(slot)
             raise
         except Exception:
             # A mistake of the provider's after the POST: the same as no answer.
-            slot.release()
+            self._give_back(slot)
             if not attempt.id:
                 raise
             log.exception("provider of %s", live.name)
@@ -157,30 +176,32 @@ class Maker:
         live: Live,
         task: int,
         answer: Ticket | Made,
-        slot: _Slot,
+        slot: Slot,
         price: float | None,
         first_poll: float | None = None,
     ) -> None:
         """From the ticket to the outcome."""
         try:
-            outcome: Outcome
             if isinstance(answer, Ticket):
-                outcome = await self._wait(carried, job, live, answer, first_poll)
+                heard = await self._wait(carried, job, live, answer, slot, first_poll)
             else:
-                outcome = answer
+                heard = Heard(answer, 0, self.clock.now())
         except EndpointStopped as error:
             self._stop(live, error)
             carried.hand.pop(job.id, None)
             self.floor.free_key(job)
             return
         finally:
-            slot.release()
+            self._give_back(slot)
+        self._say_heard(carried, job, live, heard)
+        outcome = heard.outcome
         if isinstance(outcome, Made):
-            await self._finish(carried, job, live, task, outcome, answer)
+            live.breaker.succeeded()
+            await self._finish(carried, job, live, task, heard, answer)
         elif isinstance(outcome, Failed):
             if not outcome.billed:
                 carried.purse.release(price)
-            await self._after_failed(carried, job, live, task, outcome)
+            await self._after_failed(carried, job, live, task, outcome, heard)
         elif isinstance(outcome, Canceled):
             carried.purse.release(price)
             await self._after_cancel(carried, job, task)
@@ -188,32 +209,40 @@ class Maker:
             await self._after_unknown(carried, job, task)
 
     async def _wait(
-        self, carried: Carried, job: Job, live: Live, ticket: Ticket, first: float | None
-    ) -> Outcome:
-        def running(at: float) -> None:
-            self.stream.tell(
-                Running(at=at, run=job.run, row=job.row, take=job.take, endpoint=live.name)
-            )
+        self,
+        carried: Carried,
+        job: Job,
+        live: Live,
+        ticket: Ticket,
+        slot: Slot,
+        first: float | None,
+    ) -> Heard:
+        def state(running: bool, since: float) -> None:
+            if slot.saw(running) and running:
+                self.stream.tell(
+                    Running(at=since, run=job.run, row=job.row, take=job.take, endpoint=live.name)
+                )
 
-        outcome = await live.polls.wait(
-            live.provider, ticket, self.clock.now(), live.timing, running, first=first
-        )
-        if isinstance(outcome, Made):
-            started, ended = outcome.times.started, outcome.times.ended
+        urgent = carried.run.priority >= IN_PERSON
+        kind = job.request.size
+        heard = await live.polls.wait(
+            live.provider, ticket, self.clock.now(), live.timings.of(kind), state, first=first,
+            cost=lambda: min(live.poll_cost(), CALM) if urgent else live.poll_cost(),
+        )  # fmt: skip
+        if isinstance(heard.outcome, Made):
+            started, ended = heard.outcome.times.started, heard.outcome.times.ended
             if started is not None and ended is not None:
-                live.timing.learn(max(0.0, ended - started))
-        return outcome
+                live.timings.learn(kind, max(0.0, ended - started))
+        return heard
 
     async def _finish(
-        self, carried: Carried, job: Job, live: Live, task: int, made: Made, answer: Ticket | Made
+        self, carried: Carried, job: Job, live: Live, task: int, heard: Heard, answer: Ticket | Made
     ) -> None:
         ticket = answer if isinstance(answer, Ticket) else None
-        ending = await self.surely(self.finisher.finish(carried.run, job, live, task, made, ticket))
-        self.floor.outcome(carried, job, ending, live, await self._price_of(task))
-
-    async def _price_of(self, task: int) -> tuple[float | None, str]:
-        row = await self.records.task(task)
-        return (None, "") if row is None else (row["price"], row["currency"])
+        ending, price = await self.surely(
+            self.finisher.finish(carried.run, job, live, task, heard, ticket)
+        )
+        self.floor.outcome(carried, job, ending, live, price)
 
     async def from_store(self, carried: Carried, job: Job) -> None:
         """The picture is there already: deliver it; if the store has lost it, make it."""
@@ -228,6 +257,8 @@ class Maker:
         text = refused.text if refused is not None else Text(
             f"没有端点能用模型「{job.request.model}」。", f"No endpoint offers the model “{job.request.model}”."
         )  # fmt: skip
+        if line := job.input.get("line"):
+            text = Text(f"第 {line} 行：{text.zh}", f"line {line}: {text.en}")
         await self.end_job(carried, job, "invalid", refused.code if refused else "no-model", text)
 
     # after a no, a failure, a doubt
@@ -237,8 +268,9 @@ class Maker:
         decision = after_submit(error, tally.noes, tally.failures, self.policy, self.rng)
         if isinstance(error, Throttled) and isinstance(decision, Again):
             until = live.gate.refused(error, decision.pause_s, self.clock.now())
+            now, why = self.clock.now(), error.kind
             self.stream.tell(
-                Held(at=self.clock.now(), endpoint=live.name, reason=error.text, until=until)
+                Held(at=now, endpoint=live.name, reason=error.text, until=until, why=why)
             )
             self.floor.free_key(job)
             carried.put_back(job)
@@ -247,16 +279,28 @@ class Maker:
             tally.failures += 1  # a synchronous lane took it, and no picture came
         else:
             tally.noes += 1
+        self._count_failure(live, error)
         await self._act(carried, job, live, error, decision)
 
+    def _count_failure(self, live: Live, error: ServiceError) -> None:
+        """For the breaker: a refusal of the words is a sound service's answer."""
+        if isinstance(error, Refused):
+            live.breaker.succeeded()
+        else:
+            live.breaker.failed(self.clock.now())
+
     async def _after_failed(
-        self, carried: Carried, job: Job, live: Live, task: int, failed: Failed
+        self, carried: Carried, job: Job, live: Live, task: int, failed: Failed, heard: Heard
     ) -> None:
         tally = carried.tally(job)
         policy = self._policy_of(carried)
         decision = after_failure(failed.error, tally.failures, policy, self.rng)
         tally.failures += 1
-        await self.surely(self.records.end_task(task, failed_ending(failed, self.clock.now())))
+        self._count_failure(live, failed.error)
+        ending = failed_ending(failed, self.clock.now())
+        await self.surely(
+            self.records.end_task(task, replace(ending, polls=heard.polls, seen_at=heard.at))
+        )
         await self._act(carried, job, live, failed.error, decision, task)
 
     async def _act(
@@ -269,7 +313,9 @@ class Maker:
         task: int | None = None,
     ) -> None:
         """Do what `retry` decided."""
-        if isinstance(decision, GiveUp) and self._falls_back(carried, job):
+        if isinstance(decision, GiveUp) and self._may_soften(carried, job, error):
+            await self._softened(carried, job, live, error, task)
+        elif isinstance(decision, GiveUp) and self._falls_back(carried, job):
             self.floor.free_key(job)
             carried.put_back(job)
         elif isinstance(decision, GiveUp):
@@ -320,7 +366,7 @@ class Maker:
             self.records.accept(lost.task, ticket.id, ticket_to_json(ticket), self.clock.now())
         )
         live.gate.outstanding += 1
-        slot = _Slot(live, self.floor.wake)
+        slot = Slot(live.gate)
         self._say_submitted(carried, job, live, ticket)
         work = self.see_through(
             carried, job, live, lost.task, ticket, slot, lost.price, self.clock.now()
@@ -411,7 +457,7 @@ class Maker:
         else:
             answer = Made(picture_from_json(row["result"]))
         live.gate.outstanding += 1
-        slot = _Slot(live, self.floor.wake)
+        slot = Slot(live.gate)
         await self.see_through(
             carried, job, live, row["id"], answer, slot, row["price"], self.clock.now()
         )
@@ -441,6 +487,52 @@ class Maker:
             )
         )  # fmt: skip
 
+    def _may_soften(self, carried: Carried, job: Job, error: ServiceError) -> bool:
+        """Whether a refused prompt is to be rewritten: only where the run says so, once a job."""
+        allowed = self.soften is not None and carried.run.options.get("soften")
+        return bool(allowed) and isinstance(error, ContentRefused) and "softened" not in job.input
+
+    async def _softened(
+        self, carried: Carried, job: Job, live: Live, error: ServiceError, task: int | None
+    ) -> None:
+        """Ask once more in milder words, which are on record beside the user's own."""
+        assert self.soften is not None
+        code = error.service_code or error.code
+        try:
+            words = (await self.soften(job.request.prompt, str(error))).strip()
+            if not words or words == job.request.prompt:
+                raise Refused("改写后没有变化。", "It came back unchanged.")
+        except RedloomError as why:
+            text = Text(
+                f"{error.text.zh} 没能改写得更温和：{why.text.zh}",
+                f"{error.text.en} It could not be put more mildly: {why.text.en}",
+            )
+            await self.end_job(carried, job, "refused", code, text, task, live)
+            return
+        await self.surely(self.records.soften(job.id, job.request.prompt, words))
+        text = Text(
+            f"#{job.row} 被拒（{code}），按 --soften 改写后再试：{words}",
+            f"#{job.row} was refused ({code}); asked for again as --soften has it: {words}",
+        )
+        self.stream.tell(Note(at=self.clock.now(), run=job.run, text=text))
+        self.floor.free_key(job)
+        carried.put_back(job.softened(words))
+
+    def _say_heard(self, carried: Carried, job: Job, live: Live, heard: Heard) -> None:
+        """Told for monitoring only: what it means for the job follows."""
+        outcome = heard.outcome
+        name = _OUTCOMES.get(type(outcome))
+        if name is None:
+            return
+        times = getattr(outcome, "times", Times())
+        self.stream.tell(
+            Worked(
+                at=heard.at, run=carried.run.id, row=job.row, take=job.take, endpoint=live.name,
+                outcome=name, queued=times.queued, started=times.started, ended=times.ended,
+                polls=heard.polls,
+            )
+        )  # fmt: skip
+
     def _falls_back(self, carried: Carried, job: Job) -> bool:
         """Whether the run's fallback is to be asked now; once a job."""
         tally = carried.tally(job)
@@ -456,6 +548,11 @@ class Maker:
     def _allowance(self, live: Live) -> Allowance:
         return self._allowances.setdefault("|".join(live.endpoint.quota[:2]), Allowance())
 
+    def _give_back(self, slot: Slot) -> None:
+        """The slot is free: somebody else may go."""
+        if slot.release():
+            self.floor.wake()
+
     async def surely(self, work: Awaitable[T]) -> T:
         """Await ``work`` so that being cancelled does not stop it half-way (rule 1)."""
         task = asyncio.ensure_future(work)
@@ -464,18 +561,9 @@ class Maker:
         return await asyncio.shield(task)
 
 
-class _Slot:
-    """A slot at an endpoint, given back once."""
-
-    def __init__(self, live: Live, wake: Callable[[], None]) -> None:
-        self._live: Live | None = live
-        self._wake = wake
-
-    def release(self) -> None:
-        live, self._live = self._live, None
-        if live is not None:
-            live.gate.release()
-            self._wake()
+_OUTCOMES: dict[type, Literal["made", "failed", "canceled", "unknown"]] = {
+    Made: "made", Failed: "failed", Canceled: "canceled", Unknown: "unknown",
+}  # fmt: skip
 
 
 def _without_store(job: Job) -> Job:

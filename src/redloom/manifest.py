@@ -22,7 +22,7 @@ from typing import IO, Any
 
 from .clock import iso, offload
 from .download import on_disk
-from .image import Delivery, Store, deliver
+from .image import Delivery, Store, deliver, deliver_also
 from .journal import Journal, Row
 from .metadata import About
 from .records import Run
@@ -79,6 +79,8 @@ def line_of(row: Row) -> dict[str, Any]:
         "finished_at": iso(row["ended"]), "seconds": None if took is None else round(took, 3),
         **_money(row, bought), "error_code": row["code"], "error": row["error"], "flags": row["flags"],
     }  # fmt: skip
+    if "softened" in given:
+        line["sent_prompt"] = given["softened"]
     for name, value in given.get("extra", {}).items():
         line[name if name not in line else f"input_{name}"] = value
     return line
@@ -157,22 +159,28 @@ def put_right(journal: Journal, store: Store, run: Run) -> tuple[int, int]:
     folder = Path(run.out)
     for part in folder.glob("**/.*.part") if folder.is_dir() else ():
         part.unlink(missing_ok=True)
+    options = Delivery.of(run.options.get("delivery", {}))
     again = lost = 0
     for row in rows_of(journal, run.id):
-        if row["status"] == "ok" and row["file"] and not (folder / row["file"]).is_file():
-            if _deliver_again(store, run, row):
-                again += 1
-            else:
-                lost += 1
+        if row["status"] != "ok" or not row["file"]:
+            continue
+        there = (folder / row["file"]).is_file()
+        if there and not options.also:
+            continue
+        if _deliver_again(store, run, row, options, there):
+            again += not there
+        else:
+            lost += not there
     return again, lost
 
 
-def _deliver_again(store: Store, run: Run, row: Row) -> bool:
+def _deliver_again(store: Store, run: Run, row: Row, options: Delivery, there: bool) -> bool:
     image = store.find(row["image"]) if row["image"] else None
     if image is None:
         return False
-    options = Delivery(**run.options.get("delivery", {}))
-    deliver(image, Path(run.out) / row["file"], about_of_row(row), options)
+    if not there:
+        deliver(image, Path(run.out) / row["file"], about_of_row(row), options)
+    deliver_also(image, Path(run.out), row["file"], about_of_row(row), options)
     return True
 
 
@@ -183,10 +191,11 @@ def about_of_row(row: Row) -> About:
     kept: Mapping[str, Any] = json.loads(row["about"] or "{}")
     values = {name: value for name, value in kept.items() if name in known}
     values.setdefault("prompt", request.get("prompt", ""))
-    for name in ("size_asked", "references", "flags"):
+    for name in ("size_asked", "references", "notes"):
         if values.get(name) is not None:
             values[name] = tuple(values[name])
     values |= {"row": row["row"], "take": row["take"], "id": str(given.get("id", ""))}
+    values["flags"] = tuple(row["flags"].split())
     return About(**values)
 
 

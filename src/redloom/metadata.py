@@ -70,6 +70,16 @@ class About:
     made_by_model: bool = True
     """A typeset card is not, and gets no label."""
     flags: tuple[str, ...] = ()
+    size_wanted: str = ""
+    """Size or ratio in the user's words; ``size_asked`` is what the model was asked for."""
+    notes: tuple[str, ...] = ()
+    """What had to be changed for the model, said."""
+    fingerprint: str = ""
+    """What near-duplicates are known by (`examine.fingerprint`)."""
+
+    def fields(self) -> dict[str, Any]:
+        """By name; `dataclasses.asdict` would copy every value deeply."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +126,7 @@ def parameters(about: About, size: tuple[int, int]) -> str:
 
 def sidecar(about: About, facts: Mapping[str, Any]) -> bytes:
     """``about`` and the file's own ``facts`` as JSON: stable order, UTF-8, no absolute path."""
-    fields = {**asdict(about), **facts}
+    fields = {**about.fields(), **facts}
     fields["references"] = [_no_path(reference) for reference in about.references]
     if about.size_asked:
         fields["size_asked"] = "{}x{}".format(*about.size_asked)

@@ -1,10 +1,12 @@
-"""When to ask for a ticket: one scheduler per account, shaped by how long pictures take.
+"""When to ask what became of a ticket: one scheduler per account under one query budget.
 
-The interval after ``t`` seconds of work is ``sqrt(2 * lambda / h(t))`` with ``h`` the hazard of
-finishing: the classical optimal-inspection result. ``h`` is that of a log-normal whose median is
-learnt from the service's own start and end times, never from when we noticed.
+When is `timing`'s: shaped by how long pictures take and by what a second of delay costs just
+then. Where demand exceeds the account's budget every interval is stretched by the same factor:
+intervals in proportion to 1 / sqrt(hazard) that add up to the budget are the optimal share
+of it. Where several tasks are nearly due and the service can list its tasks, one list call takes
+the place of their single queries; a finished one is then asked for once, for its result.
 
-May import: errors, clock, endpoint, limit, retry.
+May import: errors, clock, endpoint, limit, retry, timing.
 """
 
 from __future__ import annotations
@@ -14,95 +16,103 @@ import heapq
 import itertools
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from .clock import Clock
-from .endpoint import Outcome, Provider, Ticket, Unknown, Waiting
+from .endpoint import Outcome, Provider, Seen, Ticket, Unknown, Waiting
 from .errors import EndpointStopped, ServiceError, Throttled
 from .limit import Pace
 from .retry import believed, poll_again
+from .timing import CALM, LONGEST_S, Timing
 
-SHORTEST_S, LONGEST_S = 0.5, 15.0
 SAFETY_S = 2.5
 """One early poll, to catch what fails at once."""
+STRANGER_S = 0.5
+"""The same while nothing is known of how long the service takes."""
 GRACE_S = 60.0
 """UNKNOWN this soon after creation is the service's own lag, not a loss."""
+SLACK = 0.35
+"""A query may be brought forward by this part of its interval to share a list call."""
+LATE_S = 1.0
+"""A list that shows a task as unfinished this long after its end is behind."""
+LATE_LISTS = 3
+"""Lists found behind before single queries are preferred for good."""
 
 
-@dataclass(slots=True)
-class Timing:
-    """How long one endpoint takes for a picture, learnt; seconds are nominal."""
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A ticket's end: its outcome, the queries made for it alone, and when we learnt it."""
 
-    median: float = 60.0
-    sigma: float = 0.42
-    cost: float = 0.1
-    """Seconds of delay that one poll is worth, at a median of 60 s."""
-    seen: int = 0
-    mean: float = 60.0
-
-    def learn(self, seconds: float) -> None:
-        """A picture took ``seconds`` by the service's own clock (EWMA, alpha 0.2 after ten)."""
-        self.seen += 1
-        weight = max(0.2, 1.0 / (self.seen + 1))
-        self.mean += weight * (seconds - self.mean)
-        logs = math.log(max(self.median, 1e-3))
-        self.median = math.exp(logs + weight * (math.log(max(seconds, 1e-3)) - logs))
-
-    def hazard(self, age: float) -> float:
-        """Chance per second of finishing at ``age``, given that it has not yet."""
-        if age <= 0:
-            return 0.0
-        z = (math.log(age) - math.log(max(self.median, 1e-3))) / self.sigma
-        tail = 0.5 * math.erfc(z / math.sqrt(2))
-        if tail < 1e-6:
-            return 1.0 / max(age, 1e-3)
-        density = math.exp(-z * z / 2) / (age * self.sigma * math.sqrt(2 * math.pi))
-        return density / tail
-
-    def first(self) -> float:
-        """Age at which it can first be ready: the 0.5 % quantile."""
-        return self.median * math.exp(-2.576 * self.sigma)
-
-    def next_poll(self, age: float) -> float:
-        """Nominal seconds until the next poll of a task that has been worked on for ``age``."""
-        scale = max(self.median / 60.0, 1e-3)
-        shortest, longest = SHORTEST_S * min(1.0, scale), LONGEST_S * max(1.0, scale)
-        if age < self.first():
-            return max(shortest, self.first() - age)
-        hazard = self.hazard(age)
-        if hazard <= 0:
-            return longest
-        return min(longest, max(shortest, math.sqrt(2 * self.cost * scale / hazard)))
+    outcome: Outcome
+    polls: int
+    at: float
 
 
-@dataclass(slots=True)
+def calmly() -> float:
+    """What a query is worth as a rule."""
+    return CALM
+
+
+def unobserved(_running: bool, _at: float) -> None:
+    """Nobody wants to know whether a task is queued or running."""
+
+
+@dataclass(slots=True, eq=False)
 class Watch:
-    """One ticket being waited for."""
+    """A ticket being waited for."""
 
     provider: Provider
     ticket: Ticket
     accepted_at: float
     timing: Timing
-    on_running: Callable[[float], None]
-    answer: asyncio.Future[Outcome]
-    failures: int = 0
+    on_state: Callable[[bool, float], None]
+    """Told (running, since when) as often as the service says so."""
+    cost: Callable[[], float]
+    answer: asyncio.Future[Heard]
     polls: int = 0
-    running: bool = False
-    started: float | None = None
+    failures: int = 0
     unknown: int = 0
+    queued: float | None = None
+    """When it was created, by the service's clock."""
+    started: float | None = None
+    asked: float = 0.0
+    """When it was last asked about."""
+    interval: float = 0.0
+    due: float = 0.0
+    alone: bool = False
+    """The next query is for its result: a list has none."""
+    listed: float | None = None
+    """When a list last showed it unfinished, by the service's clock."""
+    busy: bool = False
+    """A query that will speak of it is under way."""
+    turn: int = 0
+    """Which of its entries in the heap counts."""
+
+    @property
+    def offset(self) -> float:
+        """By how much the service's clock is ahead of ours, as far as this task tells."""
+        return 0.0 if self.queued is None else self.queued - self.accepted_at
 
 
 @dataclass
 class Polls:
-    """The poll scheduler of one account: a heap of due times under one query budget."""
+    """The poll scheduler of one account. ``pace`` limits single queries, ``lists`` list calls."""
 
     clock: Clock
     pace: Pace
     rng: random.Random = field(default_factory=random.Random)
     on_stop: Callable[[EndpointStopped], None] = lambda _error: None
+    lists: Pace = field(default_factory=Pace)
     polls: int = 0
-    _heap: list[tuple[float, int, Watch]] = field(default_factory=list)
+    list_calls: int = 0
+    _heap: list[tuple[float, int, int, Watch]] = field(default_factory=list)
+    _watches: set[Watch] = field(default_factory=set)
+    _demand: float = 0.0
+    """Queries per second that the open watches want."""
+    _late: int = 0
+    _pages: int = 1
     _count: itertools.count[int] = field(default_factory=itertools.count)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _loop: asyncio.Task[None] | None = None
@@ -114,47 +124,96 @@ class Polls:
         ticket: Ticket,
         accepted_at: float,
         timing: Timing,
-        on_running: Callable[[float], None],
+        on_state: Callable[[bool, float], None] = unobserved,
         *,
         first: float | None = None,
-    ) -> Outcome:
-        """Poll ``ticket`` until it has ended; its outcome, never `Waiting`.
+        cost: Callable[[], float] = calmly,
+    ) -> Heard:
+        """Ask about ``ticket`` until it has ended; its outcome is never `Waiting`.
 
-        ``first`` is the nominal time of the first poll (now, for a ticket from before a crash).
-        Failed polls are repeated for as long as it takes; KeyRefused and the like are raised.
+        ``first`` is the nominal time of the first query (now, for a ticket from before a crash);
+        ``cost`` says what a query is worth in seconds of delay, whenever the next is planned.
+        Failed queries are repeated for as long as it takes; KeyRefused and the like are raised.
         """
-        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        watch = Watch(provider, ticket, accepted_at, timing, on_running, answer)
-        due = accepted_at + min(SAFETY_S, timing.first()) if first is None else first
+        answer: asyncio.Future[Heard] = asyncio.get_running_loop().create_future()
+        watch = Watch(provider, ticket, accepted_at, timing, on_state, cost, answer)
+        watch.asked = accepted_at
+        early = SAFETY_S if timing.seen else STRANGER_S
+        due = accepted_at + min(early, timing.first()) if first is None else first
+        self._watches.add(watch)
         self._push(due, watch)
-        return await answer
+        try:
+            return await answer
+        finally:
+            self._forget(watch)
 
     async def close(self) -> None:
-        """Stop polling; open waits stay unanswered."""
+        """Stop asking; open waits stay unanswered."""
         tasks = [t for t in (self._loop, *self._open) if t is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def hurry(self) -> None:
+        """What a query is worth has changed: plan those that wait for one anew."""
+        now = self.clock.now()
+        for watch in self._watches:
+            idle = watch.started is not None and not (watch.failures or watch.busy)
+            if idle and watch.due > now:
+                wanted = watch.asked + self._planned(watch, watch.asked)
+                if wanted < watch.due:
+                    self._push(max(now, wanted), watch)
+
+    # the heap
+
     def _push(self, due: float, watch: Watch) -> None:
-        heapq.heappush(self._heap, (due, next(self._count), watch))
+        self._demand -= 1.0 / watch.interval if watch.interval else 0.0
+        watch.due, watch.interval = due, max(0.0, due - watch.asked)
+        self._demand += 1.0 / watch.interval if watch.interval else 0.0
+        watch.turn, watch.busy = watch.turn + 1, False
+        heapq.heappush(self._heap, (due, next(self._count), watch.turn, watch))
         self._wake.set()
         if self._loop is None or self._loop.done():
             self._loop = asyncio.get_running_loop().create_task(self._serve())
 
-    async def _serve(self) -> None:
+    def _forget(self, watch: Watch) -> None:
+        self._watches.discard(watch)
+        self._demand -= 1.0 / watch.interval if watch.interval else 0.0
+        watch.interval, watch.turn = 0.0, watch.turn + 1
+        if not self._watches:
+            self._demand = 0.0  # no rounding errors are carried along
+
+    def _head(self) -> Watch | None:
+        """The watch that is due next; entries that no longer count are dropped."""
         while self._heap:
+            _, _, turn, watch = self._heap[0]
+            if turn == watch.turn and not watch.answer.done():
+                return watch
+            heapq.heappop(self._heap)
+        return None
+
+    async def _serve(self) -> None:
+        while (watch := self._head()) is not None:
             now = self.clock.now()
-            due = max(self._heap[0][0], now + self.pace.ready_in(now))
+            due = max(watch.due, now + self.pace.ready_in(now))
             if due > now:
                 await self._pause(due - now)
                 continue
-            watch = heapq.heappop(self._heap)[2]
-            if not watch.answer.done():
+            together = self._together(watch, now)
+            for one in together or [watch]:
+                # Out of the heap before the query begins: it is asked about once at a time.
+                one.turn, one.busy, one.asked = one.turn + 1, True, now
+            if together:
+                self.lists.take(now)
+                self._begin(self._list(together))
+            else:
                 self.pace.take(now)
-                task = asyncio.get_running_loop().create_task(self._ask(watch))
-                self._open.add(task)
-                task.add_done_callback(self._open.discard)
+                self._begin(self._ask(watch))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._open.add(task)
+        task.add_done_callback(self._open.discard)
 
     async def _pause(self, seconds: float) -> None:
         """Until ``seconds`` have gone or something more urgent was pushed."""
@@ -166,6 +225,8 @@ class Polls:
         finally:
             sleep.cancel()
             wake.cancel()
+
+    # single queries
 
     async def _ask(self, watch: Watch) -> None:
         self.polls += 1
@@ -180,32 +241,42 @@ class Polls:
         except Exception as error:
             self._fail(watch, error)
         else:
-            watch.failures = 0
+            watch.failures, watch.alone = 0, False
             self._judge(watch, outcome)
 
     def _judge(self, watch: Watch, outcome: Outcome) -> None:
         now = self.clock.now()
         if isinstance(outcome, Waiting):
-            self._note_running(watch, outcome, now)
+            watch.queued = outcome.times.queued or watch.queued
+            self._note_state(watch, outcome.running, outcome.times.started, now)
             self._push(now + self._interval(watch, now), watch)
         elif isinstance(outcome, Unknown) and self._may_appear(watch, now):
             self._push(now + min(GRACE_S / 6, LONGEST_S), watch)
         elif not watch.answer.done():
-            watch.answer.set_result(outcome)
+            self._judge_list(watch, outcome)
+            watch.answer.set_result(Heard(outcome, watch.polls, now))
 
-    def _note_running(self, watch: Watch, outcome: Waiting, now: float) -> None:
+    def _note_state(self, watch: Watch, running: bool, started: float | None, now: float) -> None:
+        """``started`` is by the service's clock, ``watch.started`` by ours."""
         watch.unknown = 0
-        if outcome.running and not watch.running:
-            watch.running = True
-            watch.started = outcome.times.started or now
-            watch.on_running(watch.started)
+        if running and watch.started is None:
+            watch.started = now if started is None else min(now, started - watch.offset)
+        watch.on_state(running, watch.started if watch.started is not None else now)
 
     def _interval(self, watch: Watch, now: float) -> float:
+        """The planned interval, stretched where all wishes together exceed the budget."""
+        wanted = self._planned(watch, now)
+        budget = self.pace.rate
+        if budget is None:
+            return wanted
+        return wanted * max(1.0, (self._demand + 1.0 / max(wanted, 1e-3)) / budget)
+
+    def _planned(self, watch: Watch, now: float) -> float:
         """Running: by the hazard. Still queued there: it needs at least the shortest work yet."""
-        if watch.started is not None:
-            return watch.timing.next_poll(max(0.0, now - watch.started))
-        queued = now - watch.accepted_at
-        return watch.timing.next_poll(max(watch.timing.first(), min(queued, watch.timing.median)))
+        cost, timing = watch.cost(), watch.timing
+        if watch.started is None:
+            return max(timing.first(), SAFETY_S * min(1.0, timing.median / 60.0))
+        return timing.next_poll(max(0.0, now - watch.started), cost)
 
     def _may_appear(self, watch: Watch, now: float) -> bool:
         watch.unknown += 1
@@ -223,3 +294,68 @@ class Polls:
     def _fail(self, watch: Watch, error: Exception) -> None:
         if not watch.answer.done():
             watch.answer.set_exception(error)
+
+    # list calls
+
+    def _together(self, first: Watch, now: float) -> list[Watch]:
+        """Those whose next query one list call can stand for; empty where it would not pay.
+
+        A call pays where it saves more single queries than it has pages.
+        """
+        able = first.provider.capabilities().lists_tasks and self._late < LATE_LISTS
+        if not able or first.alone or first.queued is None or self.lists.ready_in(now) > 0:
+            return []
+        together = [
+            w
+            for w in self._watches
+            if w.provider is first.provider
+            and w.queued is not None
+            and not (w.alone or w.failures or w.busy or w.answer.done())
+            and w.due - SLACK * w.interval <= now
+        ]
+        ending = sum(1.0 - math.exp(-self._likely(w, now)) for w in together)
+        return together if len(together) - ending >= self._pages + 1 else []
+
+    def _likely(self, watch: Watch, now: float) -> float:
+        """The expected number of ends (at most one) since it was last asked about."""
+        if watch.started is None:
+            return 0.0
+        return watch.timing.hazard(now - watch.started) * (now - watch.asked)
+
+    async def _list(self, watches: Sequence[Watch]) -> None:
+        """One list call over the windows of ``watches``, and what it says of each."""
+        provider = watches[0].provider
+        since = min(w.queued or w.accepted_at for w in watches) - 1.0
+        until = max(w.queued or w.accepted_at for w in watches) + 1.0
+        self.list_calls += 1
+        try:
+            seen = {one.id: one for one in await provider.look(since, until)}
+        except Throttled:
+            self.lists.slow_down(self.clock.now())
+            seen = {}
+        except Exception:
+            seen = {}  # the single queries will say what is wrong
+        else:
+            page = max(1, provider.capabilities().list_page)
+            self._pages = max(1, -(-len(seen) // page))
+        now = self.clock.now()
+        for watch in watches:
+            if not watch.answer.done():
+                self._heed(watch, seen.get(watch.ticket.id), now)
+
+    def _heed(self, watch: Watch, seen: Seen | None, now: float) -> None:
+        """A list's word on one task. Its end, or its absence, is asked about singly, at once."""
+        if seen is None or seen.state not in ("queued", "running"):
+            watch.alone = True
+            self._push(now, watch)
+            return
+        watch.listed = watch.asked + watch.offset
+        self._note_state(watch, seen.state == "running", seen.started, now)
+        self._push(now + self._interval(watch, now), watch)
+
+    def _judge_list(self, watch: Watch, outcome: Outcome) -> None:
+        """Whether the last list had been behind: it showed as unfinished what had ended."""
+        times = getattr(outcome, "times", None)
+        ended = None if times is None else times.ended
+        if watch.listed is not None and ended is not None and ended < watch.listed - LATE_S:
+            self._late += 1

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
+from .eta import Eta
 from .events import (
     Done,
     Doubtful,
@@ -34,20 +35,24 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 EVERY_S = 5.0
-"""Real seconds between two plain lines of a pipe."""
+"""Real seconds between two plain lines of a pipe, at first; later a thirtieth of the time so far."""
+REMARKS = 20
+"""Rows not made that a pipe is told one by one; the end of the run and the manifest name them."""
 RECENT = 50
 """Outcomes that the speed is measured over."""
 
 
-def watcher(*, json: bool = False, quiet: bool = False) -> Callable[[Event], None]:
-    """The watcher that fits: JSON Lines on stdout, nothing, a live line, or plain lines."""
+def watcher(*, json: bool = False, quiet: bool = False, wanted: int = 0) -> Callable[[Event], None]:
+    """The watcher that fits: JSON Lines on stdout, nothing, a live line, or plain lines.
+
+    ``wanted``: pictures of the run, where the engine does not yet know them all.
+    """
     if json:
         return JsonLines(sys.stdout)
     if quiet:
         return _nothing
-    if sys.stderr.isatty():
-        return LiveLine()
-    return PlainLines(sys.stderr)
+    tally = Tally(eta=Eta(total=wanted), wanted=wanted)
+    return LiveLine(tally) if sys.stderr.isatty() else PlainLines(sys.stderr, tally)
 
 
 def _nothing(_event: Event) -> None:
@@ -70,12 +75,15 @@ class JsonLines:
 class Tally:
     """What has happened in the runs watched so far."""
 
+    eta: Eta = field(default_factory=Eta)
+    wanted: int = 0
     total: int = 0
     done: int = 0
     good: int = 0
     bad: int = 0
     doubts: int = 0
-    spent: float = 0.0
+    bills: dict[str, float] = field(default_factory=dict)
+    """What each run has cost: as the engine tells, else added up from the outcomes."""
     cap: float | None = None
     currency: str = ""
     held_until: float = 0.0
@@ -84,12 +92,19 @@ class Tally:
     began: float | None = None
     flying: set[tuple[str, int, int]] = field(default_factory=set)
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+    _told: set[str] = field(default_factory=set)
+
+    @property
+    def spent(self) -> float:
+        """Of all runs watched."""
+        return sum(self.bills.values())
 
     def see(self, event: Event) -> None:
         """Take one record into account."""
         self.now = max(self.now, event.at)
+        self.eta.see(event)
         if isinstance(event, Started):
-            self.total += event.total
+            self.total = max(self.total + event.total, self.wanted)
             self.done += event.done
             self.began = event.at if self.began is None else self.began
         elif isinstance(event, Submitted):
@@ -99,7 +114,9 @@ class Tally:
         elif isinstance(event, Held):
             self.held_until, self.held_why = event.until, str(event.reason)
         elif isinstance(event, Money):
-            self.spent, self.cap, self.currency = event.spent, event.cap, event.currency
+            self.cap, self.currency = event.cap, event.currency
+            self.bills[event.run] = event.spent
+            self._told.add(event.run)
         elif isinstance(event, Doubtful):
             self.doubts += 1
 
@@ -108,8 +125,8 @@ class Tally:
         self.done += 1
         self.good += event.status in ("ok", "duplicate")
         self.bad += event.status not in ("ok", "duplicate")
-        if event.price:
-            self.spent += event.price
+        if event.price and event.run not in self._told:
+            self.bills[event.run] = self.bills.get(event.run, 0.0) + event.price
             self.currency = event.currency
         if event.status != "duplicate":
             self.recent.append(event.at)
@@ -121,7 +138,9 @@ class Tally:
         return (len(self.recent) - 1) * 60 / (self.recent[-1] - self.recent[0])
 
     def eta_s(self) -> float | None:
-        """Nominal seconds until the end at the present speed; None while unknown."""
+        """Nominal seconds until the end; None while unknown."""
+        if (left := self.eta.left_s()) is not None:
+            return left
         speed = self.per_minute()
         return None if not speed else max(0.0, (self.total - self.done) * 60 / speed)
 
@@ -155,15 +174,36 @@ class PlainLines:
     clock: Callable[[], float] = time.monotonic
     _said: float = float("-inf")
     _last: str = ""
+    _began: float | None = None
+    _rows: int = 0
 
     def __call__(self, event: Event) -> None:
         self.tally.see(event)
+        now = self.clock()
+        self._began = now if self._began is None else self._began
         remark = remark_on(event)
-        if remark:
+        if remark and isinstance(event, Done):
+            self._say_row(remark)
+        elif remark:
             self._say(remark)
-        elif isinstance(event, Ended) or self.clock() - self._said >= EVERY_S:
-            self._said = self.clock()
+        elif isinstance(event, Ended) or (
+            (self.tally.total or self.tally.done) and now - self._said >= self._pause(now)
+        ):
+            self._said = now
             self._say(self.tally.line())
+
+    def _pause(self, now: float) -> float:
+        return max(EVERY_S, (now - (self._began or now)) / 30)
+
+    def _say_row(self, remark: str) -> None:
+        """A night's log stays readable: after some rows they are only counted."""
+        self._rows += 1
+        if self._rows <= REMARKS:
+            self._say(remark)
+        elif self._rows == REMARKS + 1:
+            self._say(
+                str(Text("……其余没成的只计数。", "… further rows not made are only counted."))
+            )
 
     def _say(self, line: str) -> None:
         if line != self._last:
@@ -175,8 +215,8 @@ class PlainLines:
 class LiveLine:
     """One line with a bar that stays at the foot of the terminal; remarks go above it."""
 
-    def __init__(self) -> None:
-        self.tally = Tally()
+    def __init__(self, tally: Tally | None = None) -> None:
+        self.tally = tally or Tally()
         self._live: Live | None = None
 
     def __call__(self, event: Event) -> None:

@@ -43,6 +43,12 @@ class Prompt:
     """Where it stood in its file, for messages; 0 where there was none."""
     problem: str = ""
     """Why this record cannot be asked for; such a row is ``invalid`` and the rest runs."""
+    variants: tuple[str, ...] = ()
+    """Several words in the place of ``text``, from a prompt matrix: ``n`` pictures of each."""
+
+    def expanded(self) -> list[Prompt]:
+        """One prompt for each variant; itself where there are none."""
+        return [replace(self, text=words, variants=()) for words in self.variants] or [self]
 
 
 def prompts_of(asked: Iterable[str | Prompt | Mapping[str, Any]]) -> Iterator[Prompt]:
@@ -99,3 +105,22 @@ def parse_ratio(text: str) -> tuple[int, int] | None:
     if match is None or ":" not in text or 0 in (int(match[1]), int(match[2])):
         return None
     return int(match[1]), int(match[2])
+
+
+_DIGEST = "#sha256="
+
+
+def with_digest(reference: str, sha256: str) -> str:
+    """A reference by path that also says which bytes were meant."""
+    return f"{reference}{_DIGEST}{sha256}"
+
+
+def place_of(reference: str) -> str:
+    """The reference's path or address, without the digest."""
+    return reference.rpartition(_DIGEST)[0] or reference
+
+
+def identity_of(reference: str) -> str:
+    """What a reference is known by: the digest of its bytes where there is one."""
+    path, mark, digest = reference.rpartition(_DIGEST)
+    return f"sha256:{digest}" if path and mark else reference

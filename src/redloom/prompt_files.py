@@ -36,14 +36,15 @@ Record = tuple[int, Mapping[str, Any]]
 
 
 def read_prompts(
-    source: Path, *, plain: bool = False, limit: int | None = None
+    source: Path, *, plain: bool = False, matrix: bool = False, limit: int | None = None
 ) -> Iterator[Prompt]:
-    """The prompts of a file, in its order. ``plain``: no templates, no flags; ``limit``: the first.
+    """The prompts of a file, in its order. ``plain``: no templates, no flags; ``limit``: the first;
+    ``matrix``: ``a|b|c`` and ``{a, b}`` ask for every combination.
 
     Raises BadInput where the file as a whole cannot be read, at the first record at the latest
     where its kind allows that.
     """
-    reader = Reader(source.resolve().parent, plain)
+    reader = Reader(source.resolve().parent, plain, matrix)
     kind = kind_of(source)
     table = kind in ("csv", "tsv", "xlsx")
     for row, (line, cells) in enumerate(itertools.islice(_records(source, kind), limit), 1):
@@ -107,6 +108,10 @@ def digest_of(source: Path, options: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
+_OPENAI = (
+    "quality", "background", "moderation", "output_format", "output_compression", "input_fidelity", "style",
+)  # fmt: skip
+"""Settings in the body of an OpenAI Batch line that go to the endpoint with the prompt."""
 _PROBLEM = "\0problem"
 """Key of a record that could not be read as one; no column can be called so."""
 
@@ -314,7 +319,8 @@ def _cells(value: object) -> Mapping[str, Any]:
     body = value.get("body")
     if isinstance(body, dict) and "prompt" in body:
         rest = {k: v for k, v in value.items() if k not in ("body", "method", "url")}
-        value = {**rest, **body}
+        options = {name: body[name] for name in _OPENAI if name in body}
+        value = {**rest, **{k: v for k, v in body.items() if k not in options}, "options": options}
     references = value.get("ref", value.get("references"))
     if isinstance(references, list):
         value = {k: v for k, v in value.items() if k != "references"}

@@ -7,6 +7,8 @@ May import: errors, lang, prompt, templates, prompt_flags.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -15,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from .errors import BadInput
-from .prompt import Prompt, parse_ratio, parse_size
+from .prompt import Prompt, parse_ratio, parse_size, with_digest
 from .prompt_flags import take_flags
-from .templates import Templates
+from .templates import Templates, variants
 
 LONGEST = 20_000
 """Characters of a prompt; more than any service takes, and a sign of a broken quote."""
@@ -47,7 +49,10 @@ class Reader:
 
     folder: Path
     plain: bool = False
+    matrix: bool = False
+    """Whether ``a|b|c`` and ``{a, b}`` ask for every combination."""
     templates: Templates = field(init=False)
+    _digests: dict[tuple[str, int, int], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.templates = Templates(self.folder)
@@ -60,40 +65,51 @@ class Reader:
             name: ours.get(name, "") for name in ("id", "model", "filename", "folder")
         }
         try:
-            text, said, ignored = self._words(written, row, ours, extra, table=table)
-            if ignored:
-                extra["ignored_flags"] = ignored
-            if "{" in written and text != written:
+            columns = {cell_text(name).strip(): cell_text(cell) for name, cell in cells.items()}
+            known = {**ours, **columns, **extra}
+            words = self._words(written, row, known, strict=table and len(columns) > 1)
+            if words.ignored:
+                extra["ignored_flags"] = words.ignored
+            if words.filled:
                 extra["template"] = written
-            wanted = _wanted({**said, **{k: v for k, v in ours.items() if v}})
+            wanted = _wanted({**words.said, **{k: v for k, v in ours.items() if v}})
             references = self._references(ours.get("references", ""))
+            options = {**words.options, **_options(cells.get("options"))}
         except BadInput as error:
             return Prompt(written, extra=extra, line=line, problem=_at(line, str(error)), **base)
-        return Prompt(text, extra=extra, line=line, references=references, **wanted, **base)
+        return Prompt(
+            words.text, extra=extra, line=line, references=references, options=options,
+            variants=words.variants, **wanted, **base,
+        )  # fmt: skip
 
     def _words(
         self,
         written: str,
         row: int,
-        ours: Mapping[str, str],
-        extra: Mapping[str, str],
+        known: Mapping[str, str],
         *,
-        table: bool,
-    ) -> tuple[str, Mapping[str, str], str]:
+        strict: bool,
+    ) -> _Words:
         if len(written) > LONGEST:
             raise BadInput(
                 f"提示词有 {len(written)} 个字符，超过 {LONGEST}（是不是引号没有配对？）。",
                 f"The prompt has {len(written)} characters, more than {LONGEST} (is a quote left open?).",
             )
-        text, found, ignored = written, {}, ""
-        if not self.plain:
-            known = {**{name: value for name, value in ours.items() if name != "text"}, **extra}
-            text = self.templates.fill(text, row, known, strict=table and bool(extra))
+        if self.plain:
+            words = _Words(written.strip())
+        else:
+            values = {name: value for name, value in known.items() if column_of(name) != "text"}
+            text = self.templates.fill(written, row, values, strict=strict)
             flagged = take_flags(text)
-            text, found, ignored = flagged.text, dict(flagged.found), flagged.ignored
-        if not text.strip():
+            made = [one.strip() for one in variants(flagged.text, matrix=self.matrix)]
+            several = tuple(one for one in made if one) if len(made) > 1 else ()
+            words = _Words(
+                several[0] if several else flagged.text.strip(), flagged.found, flagged.ignored,
+                flagged.options, several, bool(several) or text != written,
+            )  # fmt: skip
+        if not words.text:
             raise BadInput("提示词是空的。", "The prompt is empty.")
-        return text.strip(), found, ignored
+        return words
 
     def _references(self, cell: str) -> tuple[str, ...]:
         found = []
@@ -102,14 +118,52 @@ class Reader:
             if not name:
                 continue
             if not re.match(r"(https?|data|oss):", name):
-                path = self.folder / Path(name)
-                if "\0" in name or len(name) > 1000 or not path.is_file():
-                    raise BadInput(
-                        f"找不到参考图 {name[:200]}。", f"The reference {name[:200]} is not there."
-                    )
-                name = str(path.resolve())
+                name = self._file(name)
             found.append(name)
         return tuple(found)
+
+    def _file(self, name: str) -> str:
+        """A reference by its path and what is in it: other bytes are another picture."""
+        path = self.folder / Path(name)
+        if "\0" in name or len(name) > 1000 or not path.is_file():
+            raise BadInput(
+                f"找不到参考图 {name[:200]}。", f"The reference {name[:200]} is not there."
+            )
+        try:
+            facts = path.stat()
+            key = (str(path), facts.st_mtime_ns, facts.st_size)
+            if key not in self._digests:
+                with path.open("rb") as file:
+                    self._digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise BadInput(
+                f"读不到参考图 {name[:200]}（{error.strerror}）。",
+                f"The reference {name[:200]} cannot be read ({error.strerror}).",
+            ) from error
+        return with_digest(str(path.resolve()), self._digests[key])
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """The words of one record, and what was found among them."""
+
+    text: str
+    said: Mapping[str, str] = field(default_factory=dict)
+    ignored: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    variants: tuple[str, ...] = ()
+    filled: bool = False
+    """A template: what was written is kept beside what it came to."""
+
+
+def _options(cell: object) -> Mapping[str, Any]:
+    """Options of the endpoint's own: a mapping in JSON, or text that holds one; else none."""
+    if isinstance(cell, str) and cell.lstrip().startswith("{"):
+        try:
+            cell = json.loads(cell)
+        except (ValueError, RecursionError):
+            cell = None
+    return {str(k): v for k, v in cell.items()} if isinstance(cell, dict) else {}
 
 
 def column_of(name: str) -> str | None:
@@ -123,6 +177,8 @@ def sorted_out(cells: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]
     ours: dict[str, str] = {}
     extra: dict[str, str] = {}
     for name, value in cells.items():
+        if name == "options" and _options(value):
+            continue
         text, known = cell_text(value), column_of(name)
         if known is None or (ours.get(known)):
             extra[cell_text(name).strip()] = text
@@ -139,8 +195,6 @@ def cell_text(value: object) -> str:
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         value = int(value)
     if isinstance(value, dict | list):
-        import json
-
         value = json.dumps(value, ensure_ascii=False)
     return str(value).encode("utf-8", "replace").decode()
 

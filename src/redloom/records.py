@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .errors import EpochPassed
@@ -69,13 +69,22 @@ class Job:
     """Hash of the picture that the store already has for this key."""
     live_task: int | None = None
 
+    @property
+    def words(self) -> str:
+        """The prompt as asked; `request` has the softened one, where there is one."""
+        return str(self.input["asked"]) if "softened" in self.input else self.request.prompt
+
+    def softened(self, words: str) -> Job:
+        """The same job, to be asked for in milder words; its key stays."""
+        given = {**self.input, "asked": self.words, "softened": words}
+        return replace(self, request=replace(self.request, prompt=words), input=given)
+
     @classmethod
     def of(cls, row: Row) -> Job:
         """From a row of the ``waiting_jobs`` query."""
         return cls(
             row["id"], row["run"], row["row"], row["take"], row["key"],
-            request_from_json(row["request"]), json.loads(row["input"]), row["tries"],
-            row["stored"], row["live_task"],
+            *_asked(row), row["tries"], row["stored"], row["live_task"],
         )  # fmt: skip
 
     @classmethod
@@ -83,9 +92,16 @@ class Job:
         """From a row of the ``live_tasks`` query: the job that its task was begun for."""
         return cls(
             row["job"], row["run"], row["row"], row["take"], row["key"],
-            request_from_json(row["request"]), json.loads(row["input"]), row["tries"],
-            None, row["id"],
+            *_asked(row), row["tries"], None, row["id"],
         )  # fmt: skip
+
+
+def _asked(row: Row) -> tuple[Request, Mapping[str, Any]]:
+    """Request and input of a row of ``jobs``; softened words stand in for the prompt."""
+    request, given = request_from_json(row["request"]), json.loads(row["input"])
+    if "softened" in given:
+        request = replace(request, prompt=given["softened"])
+    return request, given
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +152,12 @@ class Ending:
     price: float | None = None
     currency: str | None = None
     price_source: str | None = None
+    polls: int = 0
+    """Status queries spent on it since it was last written down."""
+    seen_at: float | None = None
+    """When we learnt that it had ended, nominal Unix seconds."""
+    fetched_at: float | None = None
+    """When its bytes lay whole and verified on the disk, nominal Unix seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -352,6 +374,28 @@ class Records:
         row = self.journal.glance(lambda db: db.one("twin", run=run, key=key))
         return None if row is None else (row["row"], row["file"])
 
+    async def soften(self, job: int, asked: str, words: str) -> None:
+        """The job will be asked for in these words; ``asked`` is kept beside them."""
+        await self.journal.do(
+            lambda db: db.run("soften_job", id=job, asked=asked, words=words), "soften"
+        )
+
+    async def allow_softening(self, run: str) -> None:
+        """Refused prompts of this run may be rewritten from now on."""
+        await self.journal.do(lambda db: db.run("allow_softening", id=run), "allow softening")
+
+    async def file_taken(self, run: str, file: str, job: int) -> bool:
+        """Whether another picture of this run is called so, capitals aside."""
+        found = await self.journal.read(
+            lambda db: db.value("file_taken", run=run, file=file, id=job)
+        )
+        return bool(found)
+
+    async def fingerprints(self, run: str) -> list[tuple[str, int, int]]:
+        """Fingerprint, row and take of every picture that this run has."""
+        rows = await self.journal.read(lambda db: db.all("fingerprints", run=run))
+        return [(row["mark"], row["row"], row["take"]) for row in rows if row["mark"]]
+
     async def rows(self, run: str, after: tuple[int, int], limit: int) -> list[Row]:
         """Rows of a run for its manifest, in input order, behind (row, take) ``after``."""
         return await self.journal.read(
@@ -394,7 +438,7 @@ class Records:
     async def made(self, task: int, ending: Ending) -> None:
         """Record a finished picture whose bytes are not here yet."""
         values = _slots(ending)
-        for name in ("state", "billed", "code", "error"):
+        for name in ("state", "billed", "code", "error", "fetched_at"):
             del values[name]
         await self.journal.do(lambda db: db.run("set_made", id=task, **values), "made")
 
@@ -471,6 +515,10 @@ class Records:
     async def image(self, key: str) -> Row | None:
         """The stored picture of a key, or None."""
         return self.journal.glance(lambda db: db.one("image", key=key))
+
+    def stored_now(self, key: str) -> bool:
+        """Whether a key has its picture at this moment; a glance, without waiting."""
+        return self.journal.glance(lambda db: db.one("image", key=key)) is not None
 
     async def forget_image(self, key: str) -> None:
         """The store has lost this picture."""

@@ -1,6 +1,11 @@
 """Which endpoint gets the next job: pull by least expected completion, and what it would send.
 
-May import: errors, lang, prompt, job, endpoint, limit, poll.
+An endpoint with a free slot pulls the next job, the one expected to finish it first before the
+others. Near the end a slow slot is left idle where the others would be done with everything
+before it would be done with one (end-game rule). Where a run has a budget, an endpoint that is
+dearer than the cheapest pulls only what the budget could pay for at its price.
+
+May import: errors, lang, prompt, job, endpoint, limit, timing, poll.
 """
 
 from __future__ import annotations
@@ -8,15 +13,62 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from .endpoint import Asked, Capabilities, Endpoint, Fitted, Lane, Price, Provider, Size
+from .endpoint import Asked, Capabilities, Endpoint, Fitted, Lane, Limits, Price, Provider, Size
 from .errors import Refused
 from .job import Request
-from .limit import Gate, Pace, Slots, submit_ahead
-from .poll import Polls, Timing
-from .prompt import parse_ratio, parse_size
+from .limit import FIRST_RATE, Gate, Pace, Slots, submit_ahead
+from .poll import Polls
+from .prompt import parse_ratio, parse_size, place_of
+from .timing import CALM, COVERED, EAGER, Timing, Timings
 
 REACTION_S = 5.0
 """Detection delay that submit-ahead has to cover, nominal seconds."""
+OPEN_AFTER = 5
+"""Failures of an endpoint in a row after which it is left alone for a while."""
+FIRST_BREAK_S, LONGEST_BREAK_S = 15.0, 300.0
+
+
+@dataclass(slots=True)
+class Breaker:
+    """Keeps an endpoint that fails again and again out of use, and lets one job try it later.
+
+    Closed: in use. Open until ``until``: left alone. Then half open: one job at a time, whose
+    success closes it and whose failure doubles the break. A 429 is no failure, and neither is
+    a picture that the service refuses: both are answers of a service that is well.
+    """
+
+    failures: int = 0
+    until: float = 0.0
+    break_s: float = FIRST_BREAK_S
+    trying: bool = False
+
+    @property
+    def open(self) -> bool:
+        """Whether it has failed too often in a row."""
+        return self.failures >= OPEN_AFTER
+
+    def wait_s(self, now: float) -> float | None:
+        """Nominal seconds until a job may try it; None while one is trying."""
+        if not self.open:
+            return 0.0
+        return None if self.trying else max(0.0, self.until - now)
+
+    def began(self) -> None:
+        """A job is on its way there."""
+        self.trying = self.open
+
+    def succeeded(self) -> None:
+        """The service did its work."""
+        self.failures, self.break_s, self.trying = 0, FIRST_BREAK_S, False
+
+    def failed(self, now: float) -> None:
+        """It could not be reached, or answered with an error of its own."""
+        again = self.open
+        self.failures += 1
+        if self.open and (again or self.failures == OPEN_AFTER):
+            self.until = now + self.break_s
+            self.break_s = min(LONGEST_BREAK_S, self.break_s * 2.0)
+        self.trying = False
 
 
 @dataclass(eq=False)
@@ -26,11 +78,14 @@ class Live:
     endpoint: Endpoint
     provider: Provider
     gate: Gate
-    timing: Timing
+    timings: Timings
     polls: Polls
     place: str
     """Provider, address and fingerprint of the key: where a ticket is good."""
     lane: Lane = "async"
+    breaker: Breaker = field(default_factory=Breaker)
+    backlog: bool = False
+    """Whether jobs wait that it could be given: then nothing idles while a task waits there."""
     capabilities: Capabilities = field(init=False)
 
     def __post_init__(self) -> None:
@@ -41,9 +96,39 @@ class Live:
         """The endpoint's name."""
         return self.endpoint.name
 
+    @property
+    def timing(self) -> Timing:
+        """How long it takes for a picture of any kind."""
+        return self.timings.all
+
     def price(self, asked: Asked) -> Price:
         """What one such picture costs here."""
         return self.endpoint.price or self.provider.price(asked)
+
+    def poll_cost(self) -> float:
+        """Seconds of delay that one status query is worth here and now (see `timing`)."""
+        covered = self.gate.slots.ahead > 0 or self.gate.slots.limit is None
+        if not self.backlog:
+            return EAGER
+        return COVERED if covered else EAGER if self.gate.slots.queues is False else CALM
+
+    def wait_s(self, now: float) -> float | None:
+        """Nominal seconds until it may be given one more job; None while it has no room."""
+        wait, rest = self.gate.wait_s(now), self.breaker.wait_s(now)
+        return None if wait is None or rest is None else max(wait, rest)
+
+    @property
+    def at_once(self) -> int:
+        """Tasks that it works on at once, as far as is known."""
+        slots = self.gate.slots
+        limit = slots.limit or max(1, self.gate.running, self.gate.outstanding)
+        return limit if slots.ceiling is None else min(limit, slots.ceiling)
+
+    def per_second(self) -> float:
+        """Pictures per nominal second while it is kept busy: min(rate, c / E[S])."""
+        speed = self.at_once / max(self.timing.mean, 1e-3)
+        rate = self.gate.pace.rate
+        return speed if rate is None else min(speed, rate)
 
     def expected_s(self, now: float) -> float | None:
         """Nominal seconds until a job given to it now is finished; None while it is stopped.
@@ -51,12 +136,12 @@ class Live:
         Wait for the next token, work queued ahead of it, and its own work:
         ``wait + queued * E[S] / c + E[S]``.
         """
-        if self.gate.stopped:
+        rest = self.breaker.wait_s(now)
+        if self.gate.stopped or rest is None:
             return None
-        slots = self.gate.slots.limit or max(1, self.gate.outstanding + 1)
-        queued = max(0, self.gate.outstanding + 1 - slots)
-        wait = max(self.gate.pace.ready_in(now), self.gate.parked_until - now, 0.0)
-        return wait + (queued / slots) * self.timing.mean + self.timing.mean
+        queued = max(0, self.gate.outstanding + 1 - self.at_once)
+        wait = max(self.gate.pace.ready_in(now), self.gate.parked_until - now, rest)
+        return wait + (queued / self.at_once) * self.timing.mean + self.timing.mean
 
     def takes(self, request: Request) -> bool:
         """Whether the request's model, where it names one, is this endpoint's."""
@@ -67,36 +152,86 @@ def gate_for(
     endpoint: Endpoint, provider: Provider, lane: Lane, ceiling: int | None, *, timing: Timing
 ) -> Gate:
     """The gate of a quota: what was set, else what is published, times this machine's share."""
-    published, own = provider.limits(), endpoint.limits
-    rate = own.submit_per_second or published.submit_per_second
-    slots = _slots(own.concurrency, published.concurrency)
-    if lane == "sync":
-        slots = _slots(own.sync_concurrency, published.sync_concurrency)
+    published = provider.limits()
+    capabilities = provider.capabilities()
+    pace = _pace(endpoint, published, capabilities)
+    slots = _concurrency(endpoint.limits, published, lane)
     if slots is not None:
         slots = max(1, int(slots * endpoint.share))
-    capabilities = provider.capabilities()
-    ahead = 0
-    if slots is not None and lane == "async" and capabilities.queues_excess:
-        ahead = submit_ahead(slots, REACTION_S, timing.mean)
-    pace = Pace(None if rate is None else rate * endpoint.share)
-    return Gate(pace, Slots(slots, ahead, ceiling, known=slots is not None))
+    ahead = submit_ahead(slots or 8, REACTION_S, timing.mean) if lane == "async" else 0
+    queues = capabilities.queues_excess if lane == "async" else False
+    return Gate(
+        pace,
+        Slots(
+            slots, ahead if queues and slots is not None else 0, ceiling, known=slots is not None,
+            growing=slots is None and lane == "async" and not capabilities.local,
+            queues=queues, wait_ahead=ahead,
+        ),
+    )  # fmt: skip
 
 
-def _slots(own: int | None, published: int | None) -> int | None:
-    return own if own is not None else published
+def _pace(endpoint: Endpoint, published: Limits, capabilities: Capabilities) -> Pace:
+    rate = endpoint.limits.submit_per_second or published.submit_per_second
+    if rate is not None:
+        return Pace(rate * endpoint.share, most=rate * endpoint.share)
+    unknown = not (capabilities.local or capabilities.free)
+    return Pace(FIRST_RATE, growing=True) if unknown else Pace(None)
 
 
-def choose(lives: Iterable[Live], request: Request, now: float) -> Live | None:
-    """The endpoint on which the job would be finished first, if it can be asked now.
+def _concurrency(own: Limits, published: Limits, lane: Lane) -> int | None:
+    if lane == "sync":
+        return published.sync_concurrency if own.sync_concurrency is None else own.sync_concurrency
+    return published.concurrency if own.concurrency is None else own.concurrency
 
-    The best one may be busy while a worse one is free: the job goes to the worse only if it is
-    expected to finish there before the better one would; otherwise it waits (end-game rule).
+
+def choose(
+    lives: Iterable[Live],
+    request: Request,
+    now: float,
+    *,
+    remaining: int = 1_000_000,
+    affordable: float | None = None,
+) -> Live | None:
+    """The endpoint that is to be given the job now; None where it is better to wait.
+
+    ``remaining``: jobs not given out yet, this one included. ``affordable``: what the run may
+    still spend for one picture on average; None: as much as it likes.
     """
     able = [live for live in lives if live.takes(request) and not live.gate.stopped]
-    if not able:
-        return None
-    best = min(able, key=lambda live: (live.expected_s(now) or 0.0, live.name))
-    return best if best.gate.wait_s(now) == 0.0 else None
+    free = [live for live in able if live.wait_s(now) == 0.0]
+    for live in sorted(free, key=lambda one: (one.expected_s(now) or 0.0, _cost(one), one.name)):
+        if _too_dear(live, able, affordable):
+            continue
+        if _worth(live, able, now, remaining):
+            return live
+    return None
+
+
+def _cost(live: Live) -> float:
+    """What a picture costs there, to choose between equals; unknown counts as the dearest."""
+    price = live.endpoint.price or live.provider.price(Asked("", live.endpoint.model))
+    return float("inf") if price.amount is None else price.amount
+
+
+def _too_dear(live: Live, able: Sequence[Live], affordable: float | None) -> bool:
+    """Whether it would eat up what cheaper endpoints could make of the budget."""
+    if affordable is None or len(able) == 1:
+        return False
+    cost = _cost(live)
+    return cost > affordable and cost > min(_cost(one) for one in able)
+
+
+def _worth(live: Live, able: Sequence[Live], now: float, remaining: int) -> bool:
+    """Whether it would be done with the job before the others were done with everything."""
+    others = [one for one in able if one is not live and one.expected_s(now) is not None]
+    speed = sum(one.per_second() for one in others)
+    mine = live.expected_s(now)
+    if not others or speed <= 0 or mine is None:
+        return True
+    work = remaining + sum(one.gate.outstanding for one in others)
+    at_once = sum(one.at_once for one in others)
+    last = min(one.timing.mean for one in others)
+    return mine <= max(0, work - at_once) / speed + last
 
 
 def asked_of(request: Request, live: Live, *, seed: int | None = None) -> Fitted:
@@ -109,7 +244,7 @@ def asked_of(request: Request, live: Live, *, seed: int | None = None) -> Fitted
         size=size,
         seed=request.seed if seed is None else seed,
         negative_prompt=request.negative,
-        references=request.references,
+        references=tuple(map(place_of, request.references)),
         options={**live.endpoint.options, **request.options},
         key=request.key,
     )

@@ -354,8 +354,18 @@ class _Reading:
             limits=Limits(**{limit: table[limit] for limit in LIMITS if limit in table}),
             price=None if price is None else Price(price, table.get("currency", "CNY")),
             share=table.get("share", share),
-            options=table.get("options", {}), label=defaults.label,
+            options=self._options(table, defaults), label=defaults.label,
         )  # fmt: skip
+
+    def _options(self, table: Mapping[str, Any], defaults: Defaults) -> Mapping[str, Any]:
+        """The file's options over those that the provider takes from the environment."""
+        found = {
+            name: value
+            for name, variables in defaults.option_variables.items()
+            for variable in reversed(variables)
+            if (value := self.environ.get(variable, "").strip())
+        }
+        return {**found, **table.get("options", {})}
 
     def _provider(self, name: str, table: Mapping[str, Any]) -> str:
         if name.startswith("local:") or not name.strip() or ":" in name:

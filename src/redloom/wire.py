@@ -10,7 +10,9 @@ May import: errors, clock, lang, spill.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+import urllib.parse
+import urllib.request
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +53,25 @@ class Answer:
             return max(0.0, float(self.headers.get("Retry-After", "")))
         except ValueError:
             return None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A file in a multipart form (RFC 7578)."""
+
+    field: str
+    name: str
+    kind: str
+    """Its MIME type."""
+    data: bytes
+
+
+class Form(dict[str, Any]):
+    """A request's plain fields with files beside them: sent as a multipart form, not as JSON."""
+
+    def __init__(self, fields: Mapping[str, Any], parts: Sequence[Part]) -> None:
+        super().__init__(fields)
+        self.parts = tuple(parts)
 
 
 @dataclass(slots=True)
@@ -94,7 +115,10 @@ class Wire:
         headers: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
     ) -> Answer:
-        """POST JSON. Raises NotSent where nothing left, AnswerLost where the answer broke off."""
+        """POST JSON, or a `Form`.
+
+        Raises NotSent where nothing left, AnswerLost where the answer broke off.
+        """
         return await self._exchange("POST", path, payload, None, headers, timeout_s)
 
     async def get(
@@ -134,13 +158,12 @@ class Wire:
             total=max(10.0, self._clock.real(timeout_s or self._timeout_s)),
             sock_connect=max(5.0, self._clock.real(15.0)),
         )
-        data = None if payload is None else json.dumps(payload, ensure_ascii=False).encode()
         with held(), _translated(method, self.base_url, sent):
             session = await self._open()
             async with session.request(
                 method,
                 self.base_url + path,
-                data=data,
+                data=_encoded(payload),
                 params=query,
                 headers={**self._headers, **(headers or {})},
                 timeout=limit,
@@ -163,7 +186,7 @@ class Wire:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=30),
                 trace_configs=[trace],
-                trust_env=True,
+                proxy=_proxy_for(self.base_url),
             )
         return self._session
 
@@ -172,6 +195,36 @@ class Wire:
         """The pooled session itself, for a provider that streams or uses a websocket."""
         with held():
             yield await self._open()
+
+
+def _proxy_for(base_url: str) -> str | None:
+    """The proxy that the environment names for this address, if any.
+
+    Looked up once a session: aiohttp's own way reads the environment and ~/.netrc again for
+    every request.
+    """
+    parts = urllib.parse.urlsplit(base_url)
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    if not proxy or urllib.request.proxy_bypass(parts.hostname or ""):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _encoded(payload: Mapping[str, Any] | None) -> aiohttp.BytesPayload | aiohttp.FormData | None:
+    """JSON under its own name (bytes alone go out as application/octet-stream), or a form."""
+    import aiohttp
+
+    if payload is None:
+        return None
+    if not isinstance(payload, Form):
+        raw = json.dumps(payload, ensure_ascii=False).encode()
+        return aiohttp.BytesPayload(raw, content_type="application/json")
+    form = aiohttp.FormData()
+    for name, value in payload.items():
+        form.add_field(name, value if isinstance(value, str) else json.dumps(value))
+    for part in payload.parts:
+        form.add_field(part.field, part.data, filename=part.name, content_type=part.kind)
+    return form
 
 
 async def _mark_sent(_session: Any, context: Any, _params: Any) -> None:

@@ -14,10 +14,11 @@ from redloom.events import Watcher
 from redloom.job import Request
 from redloom.journal import Journal, Witness
 from redloom.limit import Gate, Pace, Slots
-from redloom.poll import Polls, Timing
+from redloom.poll import Polls
 from redloom.records import Intent, Job, NewJob, Records, Run
 from redloom.route import Live
 from redloom.testing import START, FakeProvider, JumpingClock, fake_endpoint
+from redloom.timing import Timings
 
 PLACE = "fake fake://fake -"
 ACCOUNT = "fake|fake://fake"
@@ -68,7 +69,7 @@ def live_of(provider: FakeProvider, clock: JumpingClock, slots: int | None = Non
     """An endpoint in use, at `PLACE`."""
     gate = Gate(Pace(None), Slots(slots, known=slots is not None))
     polls = Polls(clock, Pace(None), random.Random(1))
-    timing = Timing(median=10.0, mean=10.0)
+    timing = Timings(10.0)
     return Live(fake_endpoint(), provider, gate, timing, polls, PLACE)
 
 

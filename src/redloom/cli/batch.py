@@ -136,6 +136,54 @@ if TYPE_CHECKING:
     en="prompts as written: no templates, no flags",
 )
 @option(
+    "--matrix",
+    is_flag=True,
+    zh="提示词矩阵：a|b|c 和 {x, y} 的每种组合各一张",
+    en="prompt matrix: every combination of a|b|c and {x, y}",
+)
+@option(
+    "--negative-prompt",
+    "negative",
+    default="",
+    metavar="TEXT",
+    zh="反向提示词",
+    en="negative prompt",
+)
+@option(
+    "--option",
+    "-o",
+    multiple=True,
+    metavar="NAME=VALUE",
+    zh="端点自己的参数（可多次）",
+    en="an option of the endpoint's own (repeatable)",
+)
+@option(
+    "--name",
+    default="",
+    metavar="PATTERN",
+    zh="文件名，如 {id}-{words} 或 {folder}/{id}",
+    en="names of the files, such as {id}-{words} or {folder}/{id}",
+)
+@option(
+    "--also",
+    multiple=True,
+    metavar="WHAT",
+    zh="另存一份：webp、1080x1440、1080x1440.jpg（可多次）",
+    en="a further file of each: webp, 1080x1440, 1080x1440.jpg (repeatable)",
+)
+@option(
+    "--no-metadata",
+    is_flag=True,
+    zh="图片里不写提示词和参数（AI 标识照写）",
+    en="leave prompt and settings out of the files (the AI label stays)",
+)
+@option(
+    "--soften",
+    is_flag=True,
+    zh="被审核拒绝的提示词让文字模型改温和些再试一次，两种说法都记下",
+    en="rewrite a refused prompt more mildly with a text model, once; both wordings are kept",
+)
+@option(
     "--extend",
     is_flag=True,
     zh="把没有的几条加进同一文件夹",
@@ -192,18 +240,19 @@ async def _carry(
 ) -> int:
     from redloom.engine import Engine, absolute
 
-    from .carrying import attend
+    from .carrying import attend, softener_of
 
     lane = None if plan.given["lane"] == "auto" else plan.given["lane"]
     jobs = plan.given["jobs"] or settings.jobs
-    async with Engine(names, settings=settings, jobs=jobs, lane=lane) as engine:
+    soften = softener_of(settings) if plan.given["soften"] else None
+    async with Engine(names, settings=settings, jobs=jobs, lane=lane, soften=soften) as engine:
         extend = await _room(engine, plan, absolute(plan.out))
         run = await engine.add(
             plan.prompts(), out=plan.out, options=plan.options(settings), kind="batch",
             digest=plan.digest, budget=None if budget is None else float(budget.limit),
             currency="" if budget is None else budget.currency, extend=extend, wait=extend is not None,
         )  # fmt: skip
-        return await attend(common, engine, run)
+        return await attend(common, engine, run, wanted=plan.wanted - plan.invalid)
 
 
 async def _room(engine: Engine, plan: Plan, folder: str) -> str | None:

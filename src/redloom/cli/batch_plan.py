@@ -6,24 +6,46 @@ money, route, journal, workspace, providers.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from redloom.endpoint import Price, Tools
-from redloom.engine import RunOptions
+from redloom.endpoint import Fitted, Price, Tools
 from redloom.errors import BadInput, Refused
-from redloom.job import Request, normal_size, request_of
+from redloom.image import parse_also
+from redloom.job import Request, normal_size
+from redloom.lang import Text
 from redloom.money import Estimate
-from redloom.prompt import Prompt, parse_ratio, parse_size
+from redloom.naming import fields_of
+from redloom.prompt import Prompt, parse_ratio, parse_size, place_of
 from redloom.prompt_files import digest_of, read_prompts
+from redloom.prompt_tables import column_of
 from redloom.route import nearest
 from redloom.settings import EndpointConfig, Settings
+from redloom.wanted import RunOptions, jobs_of
 
+from .batch_remarks import Remarks
 from .common import Common
 
 UNPRICED = Price(None, "", "unknown")
+NAME_FIELDS = (
+    "row",
+    "take",
+    "id",
+    "words",
+    "prompt",
+    "filename",
+    "folder",
+    "model",
+    "size",
+    "seed",
+    "date",
+)
+"""What ``--name`` knows beside the input's own columns."""
+_LATER = ("name", "also", "no_metadata", "matrix", "negative", "option")
+"""Options that change what is left and count only where they are given."""
 
 
 @dataclass
@@ -37,10 +59,19 @@ class Plan:
     records: int = 0
     wanted: int = 0
     invalid: int = 0
+    name: str = ""
+    """Pattern of the files' names, its fields under our own names."""
+    rows: int = 0
+    """Records of the whole file, beyond ``--limit``."""
     stored: int = 0
+    columns: set[str] = field(default_factory=set)
+    """The input's own other columns, of the first rows."""
+    remarks: Remarks = field(default_factory=Remarks)
     models: tuple[str, ...] = ()
     prices: dict[str, Price] = field(default_factory=dict)
     """The price of a picture by the endpoint's name, of those that were asked for one."""
+    _model_of: dict[str, str] = field(default_factory=dict)
+    _region_of: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, name: str, source: Path, given: Mapping[str, Any]) -> Plan:
@@ -50,27 +81,41 @@ class Plan:
                 "--extend 和 --overwrite 只能选一个。", "Choose --extend or --overwrite, not both."
             )
         normal_size(given["ar"] or given["size"])
+        for also in given["also"]:
+            parse_also(also)
         stem = "stdin" if name == "-" else Path(name).name.split(".")[0] or "prompts"
         out = given["out"] or Path("out") / stem
         change = ("model", "size", "ar", "number", "seed", "kind", "fallback", "take", "plain")
         told = {key: given[key] for key in change} | {"endpoint": list(given["endpoint"])}
+        told |= {key: given[key] for key in _LATER if given[key]}
         plan = cls(source, out, given, digest_of(source, told))
         plan.models = plan._count()
+        plan.name = plan._named_fields()
         return plan
 
     def prompts(self) -> Iterator[Prompt]:
         """The prompts, read anew."""
-        return read_prompts(self.source, plain=self.given["plain"], limit=self.given["limit"])
+        return self._read(self.given["limit"])
+
+    def _read(self, limit: int | None) -> Iterator[Prompt]:
+        given = self.given
+        return read_prompts(self.source, plain=given["plain"], matrix=given["matrix"], limit=limit)
 
     def _count(self) -> tuple[str, ...]:
         """Count the records, and find the models that rows name."""
         models: dict[str, None] = {}
-        for prompt in self.prompts():
+        limit = self.given["limit"]
+        for row, prompt in enumerate(self._read(None), 1):
+            self.rows = row
+            if limit is not None and row > limit:
+                continue
             self.records += 1
             self.invalid += bool(prompt.problem)
-            self.wanted += (
-                1 if prompt.problem else prompt.n if prompt.n > 1 else self.given["number"]
-            )
+            number = prompt.n if prompt.n > 1 else self.given["number"]
+            self.wanted += 1 if prompt.problem else number * len(prompt.expanded())
+            self.remarks.saw(row, prompt)
+            if len(self.columns) < 1000:
+                self.columns.update(prompt.extra)
             if prompt.model:
                 models[prompt.model] = None
         if not self.records:
@@ -80,6 +125,24 @@ class Plan:
             )
         return tuple(models)
 
+    def _named_fields(self) -> str:
+        """``--name`` with our own names for columns. Raises BadInput for a field that is not there."""
+        pattern: str = self.given["name"]
+        for name in fields_of(pattern):
+            ours = column_of(name)
+            if name in NAME_FIELDS or name in self.columns:
+                continue
+            if ours in NAME_FIELDS or ours == "text":
+                known = "prompt" if ours == "text" else ours
+                pattern = pattern.replace(f"{{{name}}}", f"{{{known}}}")
+                continue
+            names = ", ".join(sorted({*NAME_FIELDS, *self.columns} - {"template"}))
+            raise BadInput(
+                f"--name 里的 {{{name}}} 不认识；可用：{names}。没有花钱。",
+                f"--name has {{{name}}}, which is none of {names}. Nothing was spent.",
+            )
+        return pattern
+
     def options(self, settings: Settings) -> RunOptions:
         """What holds for every picture of the run."""
         given = self.given
@@ -87,10 +150,20 @@ class Plan:
             model=given["model"] or (self._main_model(settings) if self.models else ""),
             size=given["ar"] or given["size"] or settings.size, seed=given["seed"], n=given["number"],
             in_doubt=given["in_doubt"] or settings.in_doubt,
-            delivery={"format": given["kind"]} if given["kind"] else {}, take=given["take"],
+            negative=given["negative"], options=parse_options(given["option"]),
+            delivery=self._delivery(), take=given["take"], name=self.name, rows=self.rows,
+            soften=given["soften"],
             retries=settings.retries if given["retries"] is None else given["retries"],
             fallback=tuple(filter(None, given["fallback"].split(","))),
         )  # fmt: skip
+
+    def _delivery(self) -> dict[str, Any]:
+        given = self.given
+        wanted = {
+            "format": given["kind"], "also": list(given["also"]),
+            "metadata": False if given["no_metadata"] else None,
+        }  # fmt: skip
+        return {name: value for name, value in wanted.items() if value not in (None, [])}
 
     def _main_model(self, settings: Settings) -> str:
         """Rows without a model of their own go to the first endpoint's, not to any."""
@@ -99,6 +172,9 @@ class Plan:
     def estimate(self, settings: Settings, names: Sequence[str]) -> Estimate:
         """What is still to be made, and its price. Pictures in the store cost nothing."""
         offers = [_Offer(settings.endpoint(name)) for name in names]
+        for offer in offers:
+            self._model_of[offer.config.name] = offer.config.model
+            self._region_of[offer.config.name] = offer.config.region
         fallback = set(self.options(settings).fallback)
         paid = [offer for offer in offers if offer.config.name not in fallback] or offers
         with _Known(settings.workspace / "journal.db") as known:
@@ -108,43 +184,98 @@ class Plan:
         self, settings: Settings, offers: Sequence[_Offer], known: _Known
     ) -> Iterator[tuple[str, Price]]:
         options = self.options(settings)
-        for prompt in self.prompts():
+        for row, prompt in enumerate(self.prompts(), 1):
+            made = False
             for request in _requests(prompt, options):
                 if known.has(request.key):
                     self.stored += 1
                     continue
-                offer, price = dearest(request, offers)
-                if offer is not None:
-                    self.prices[offer.config.name] = price
-                    yield offer.config.model or offer.config.name, price
+                offer, price, reason = dearest(request, offers)
+                if offer is None:
+                    if not made:
+                        self.remarks.refused += 1
+                        self.remarks.cannot(row, f"{_line(prompt)}{reason}")
+                    break
+                made = True
+                self.prices[offer.config.name] = price
+                for note in offer.notes(request):
+                    self.remarks.changed(row, note)
+                yield offer.config.model or offer.config.name, price
 
     def tell(self, common: Common, estimate: Estimate) -> None:
         """Count and price, said before anything is spent."""
-        total = estimate.text()
         common.emit(
             {"event": "plan", "records": self.records, "wanted": self.wanted, "invalid": self.invalid,
+             "refused": self.remarks.refused, **self.remarks.record(),
              "stored": self.stored, "to_make": estimate.count, "unknown_price": estimate.unknown,
              "total": {code: float(amount) for code, amount in estimate.total.parts},
              "models": [{"model": line.model, "count": line.count,
                          "each": None if line.each is None else str(line.each)} for line in estimate.lines],
              "out": str(self.out)}
         )  # fmt: skip
+        self._say(common, estimate)
+
+    def _say(self, common: Common, estimate: Estimate) -> None:
+        aloud = bool(self.given["dry_run"])
+        speak = common.say if aloud else common.hint
+        bad = self.invalid + self.remarks.refused
         spare_zh = f"，其中 {self.stored} 张已有或重复（不花钱）" if self.stored else ""
         spare_en = f", {self.stored} of them already there or twins (free)" if self.stored else ""
-        bad_zh = f"，{self.invalid} 条有误" if self.invalid else ""
-        bad_en = f", {self.invalid} invalid" if self.invalid else ""
-        speak = common.say if self.given["dry_run"] else common.hint
+        bad_zh = f"，{bad} 条有误" if bad else ""
+        bad_en = f", {bad} invalid" if bad else ""
         speak(
             f"{self.records} 条提示词，要 {self.wanted} 张{spare_zh}{bad_zh} → {self.out}",
             f"{self.records} prompts, {self.wanted} pictures wanted{spare_en}{bad_en} → {self.out}",
         )
+        self.remarks.tell(common, aloud=aloud, bad=bad)
         for line in estimate.lines:
-            unknown = line.each is None
-            speak(
-                f"  {line}" + ("（价格未知）" if unknown else ""),
-                f"  {line}" + (" (unknown)" if unknown else ""),
-            )
+            where = self._where(line.model)
+            speak(f"  {line} {where.zh}", f"  {line} {where.en}")
+        total = estimate.text()
         speak(f"要做：{total.zh}", f"To make: {total.en}")
+
+    def _where(self, model: str) -> Text:
+        """How the price of a model is known."""
+        for name, price in self.prices.items():
+            if model in (name, self._model_of.get(name)):
+                return _how_known(price, self._region_of.get(name, ""))
+        return Text("", "")
+
+
+def _how_known(price: Price, region: str) -> Text:
+    if price.amount is None:
+        return Text("（价格未知）", "(price unknown)")
+    if price.source == "reported" or not price.as_of:
+        return Text(
+            "（按你的设置）" if price.amount else "（免费）",
+            "(as set)" if price.amount else "(free)",
+        )
+    place = Text(f"，{region}", f", {region}") if region else Text("", "")
+    return Text(
+        f"（估价：{price.as_of} 的价目表{place.zh}）",
+        f"(estimated by the price list of {price.as_of}{place.en})",
+    )
+
+
+def _line(prompt: Prompt) -> Text:
+    return Text(f"第 {prompt.line} 行：", f"line {prompt.line}: ") if prompt.line else Text("", "")
+
+
+def parse_options(words: Sequence[str]) -> dict[str, Any]:
+    """``-o KEY=VALUE`` of the command line; numbers and true/false are read as such. BadInput."""
+    found: dict[str, Any] = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign or not name.strip():
+            raise BadInput(
+                f"-o 要写成 名字=值，不是“{word}”。没有花钱。",
+                f"-o takes NAME=VALUE, not “{word}”. Nothing was spent.",
+            )
+        try:
+            found[name.strip()] = json.loads(value)
+        except ValueError:
+            found[name.strip()] = value
+    return found
 
 
 def settings_for(settings: Settings, plan: Plan) -> tuple[Settings, list[str]]:
@@ -188,46 +319,63 @@ class _Offer:
         self.provider = made.create(self.config.endpoint(), Tools(key=self.config.api_key))
         self.sizes = self.provider.capabilities().sizes
 
-    def price(self, request: Request) -> Price | None:
-        """None where it could not make this picture."""
+    def fitted(self, request: Request) -> Fitted:
+        """The request as this endpoint takes it. Raises Refused where it could not make it."""
         from redloom.endpoint import Asked
 
         if request.model not in ("", self.config.model):
-            return None
+            raise Refused(
+                f"没有端点能用模型「{request.model}」。",
+                f"No endpoint offers the model “{request.model}”.",
+            )
         ratio = parse_ratio(request.size)
         size = nearest(ratio, self.sizes) if ratio else parse_size(request.size)
         asked = Asked(
             prompt=request.prompt, model=self.config.model, size=size, seed=request.seed,
-            negative_prompt=request.negative, references=request.references,
+            negative_prompt=request.negative, references=tuple(map(place_of, request.references)),
             options={**self.config.options, **request.options}, key=request.key,
         )  # fmt: skip
-        try:
-            fitted = self.provider.fit(asked).asked
-        except Refused:
-            return None
+        fitted: Fitted = self.provider.fit(asked)
+        return fitted
+
+    def price(self, request: Request) -> Price:
+        """Raises Refused where it could not make this picture."""
+        fitted = self.fitted(request).asked
         found: Price = self.config.price or self.provider.price(fitted)
         return found
 
+    def notes(self, request: Request) -> tuple[Text, ...]:
+        """What is changed for this model, a ratio's size included."""
+        fitted = self.fitted(request)
+        size = fitted.asked.size
+        if parse_ratio(request.size) is None or size is None:
+            return fitted.notes
+        shape = f"{request.size} → {size[0]}×{size[1]}"
+        return (Text(f"{self.config.model} {shape}", f"{self.config.model} {shape}"), *fitted.notes)
 
-def dearest(request: Request, offers: Sequence[_Offer]) -> tuple[_Offer | None, Price]:
-    """The dearest known price of those that could make it, since any may get it; None: nobody."""
-    able = [(offer, price) for offer in offers if (price := offer.price(request)) is not None]
+
+def dearest(request: Request, offers: Sequence[_Offer]) -> tuple[_Offer | None, Price, Text]:
+    """The dearest known price of those that could make it, since any may get it.
+
+    None and the last reason where none could.
+    """
+    able, reason = [], Text("", "")
+    for offer in offers:
+        try:
+            able.append((offer, offer.price(request)))
+        except Refused as refused:
+            reason = refused.text
     if not able:
-        return None, UNPRICED
+        return None, UNPRICED, reason
     unknown = [one for one in able if one[1].amount is None]
-    return unknown[0] if unknown else max(able, key=lambda one: one[1].amount or 0.0)
+    chosen = unknown[0] if unknown else max(able, key=lambda one: one[1].amount or 0.0)
+    return *chosen, reason
 
 
 def _requests(prompt: Prompt, options: RunOptions) -> Iterator[Request]:
-    if prompt.problem:
-        return
-    number = prompt.n if prompt.n > 1 else options.n
-    first = max(prompt.take, options.take)
-    for take in range(first, first + number):
-        try:
-            yield request_of(prompt, take=take, **options.of_run())
-        except BadInput:
-            return
+    """The requests of one row, as the engine will make them."""
+    jobs = [] if prompt.problem else jobs_of(1, prompt, options)
+    return (job.request for job in jobs if job.request is not None)
 
 
 class _Known:

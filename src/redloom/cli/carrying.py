@@ -11,6 +11,7 @@ import contextlib
 import shlex
 import signal
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from redloom.contact import write_sheet
 from redloom.engine import Engine
@@ -20,6 +21,10 @@ from redloom.money import Money
 from redloom.records import Run, Spending
 
 from .common import Common
+
+if TYPE_CHECKING:
+    from redloom.settings import Settings
+    from redloom.soften import Softener
 
 SHOWN = 20
 """Failures listed at the end; the manifest has them all."""
@@ -32,13 +37,18 @@ STATUSES = {
 }  # fmt: skip
 
 
-async def attend(common: Common, engine: Engine, run_id: str) -> int:
-    """Watch a run to its end, keep its manifests, say how it went; the exit status."""
+async def attend(common: Common, engine: Engine, run_id: str, *, wanted: int = 0) -> int:
+    """Watch a run to its end, keep its manifests, say how it went; the exit status.
+
+    ``wanted``: how many pictures it wants, where its rows may not all be in the journal yet.
+    """
     from redloom.progress import watcher
 
     run = await engine.records.run(run_id)
     assert run is not None
-    leave = engine.stream_of_events.watch(watcher(json=common.json, quiet=common.quiet))
+    leave = engine.stream_of_events.watch(
+        watcher(json=common.json, quiet=common.quiet, wanted=wanted)
+    )
     keeper = None
     if run.out:
         keeper = Keeper(engine.journal, engine.store, run, write_sheet)
@@ -157,10 +167,12 @@ def _list_failures(common: Common, engine: Engine, run: str) -> None:
         line, state = line_of(row), STATUSES[row["status"]]
         number = f"{line['row']}_{line['take']}" if line["take"] > 1 else str(line["row"])
         words = " ".join(str(line["prompt"]).split())[:30]
+        # A refusal is told with the service's own code; ours say nothing beyond the sentence.
+        code = f" [{line['error_code']}]" if row["status"] in ("refused", "failed") else ""
         common.warn(
             Text(
-                f"  {number} {state.zh} {words}：{line['error']}",
-                f"  {number} {state.en} {words}: {line['error']}",
+                f"  {number} {state.zh} {words}：{line['error']}{code}",
+                f"  {number} {state.en} {words}: {line['error']}{code}",
             )
         )
 
@@ -175,8 +187,32 @@ def _next_step(common: Common, run: Run, counts: Mapping[str, int]) -> None:
             "The budget is used up; the same command with a larger --budget goes on.",
         )
     if any(counts.get(name, 0) for name in ("refused", "failed", "in-doubt")):
-        line = f"redloom retry {shlex.quote(run.id)}"
+        line = f"redloom {_same_place(common)}retry {shlex.quote(run.id)}"
         common.hint(f"只重做没成的：{line}", f"To redo just those: {line}")
+    if counts.get("refused", 0) and not run.options.get("soften"):
+        common.hint(
+            "被拒的加 --soften 可以改得温和些再试（两种说法都会记下）。",
+            "With --soften it rewrites refused prompts more mildly (both wordings are kept).",
+        )
+    if counts.get("invalid", 0):
+        common.hint(
+            "有误的行没有花钱；改好文件后同样的命令加 --extend，只做改过的。",
+            "Nothing was spent on invalid rows; correct the file and add --extend: only what changed is made.",
+        )
+
+
+def _same_place(common: Common) -> str:
+    """The options without which the next command would look elsewhere."""
+    told = {"--workspace": common.workspace, "--config": common.config}
+    return "".join(f"{name} {shlex.quote(str(path))} " for name, path in told.items() if path)
+
+
+def softener_of(settings: Settings) -> Softener:
+    """The rewriter of refused prompts. Raises BadSettings where no text model is set up."""
+    from redloom.clock import clock_from_environment
+    from redloom.soften import softener
+
+    return softener(settings, clock_from_environment())
 
 
 def _ordered(counts: Mapping[str, int]) -> list[tuple[str, int]]:
@@ -188,6 +224,19 @@ def spent_text(spending: Spending) -> Text:
     billed = sum((Money.of(amount, code) for code, amount in spending.billed.items()), Money())
     maybe = sum((Money.of(amount, code) for code, amount in spending.maybe.items()), Money())
     zh, en = f"已花 {billed}", f"spent {billed}"
+    if billed:
+        known = set(spending.sources) - {"unknown"}
+        how = {
+            "estimated": Text("按价目表估计", "by the price list"),
+            "reported": Text("服务报告的", "as the service reported"),
+        }
+        if len(known) == 1:
+            said = how.get(next(iter(known)), Text("", ""))
+            zh, en = f"{zh}（{said.zh}）", f"{en} ({said.en})"
+        elif known:
+            parts = sorted((name, spending.sources[name]) for name in known)
+            zh = f"{zh}（其中{'、'.join(f'{how[n].zh} {amount:g}' for n, amount in parts if n in how)}）"
+            en = f"{en} ({', '.join(f'{amount:g} {how[n].en}' for n, amount in parts if n in how)})"
     if maybe:
         zh, en = f"{zh}，另有至多 {maybe} 存疑", f"{en}, at most {maybe} more in doubt"
     if spending.unpriced:

@@ -1,6 +1,6 @@
 """``redloom doctor``: is everything set up; every check is free.
 
-May import: cli.common, cli.models, errors, lang, clock, settings, providers.
+May import: cli.common, cli.models, errors, lang, clock, journal, workspace, settings, providers.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -20,9 +21,12 @@ from redloom.lang import Text
 from .common import Common, command, option
 
 if TYPE_CHECKING:
+    from redloom.clock import Clock
+    from redloom.journal import Row
     from redloom.settings import EndpointConfig, Settings
 
 State = Literal["ok", "absent", "wrong"]
+DAY_S = 86400.0
 _MARKS = {"ok": "✓", "absent": "–", "wrong": "✗"}
 
 
@@ -44,11 +48,10 @@ def doctor(common: Common, offline: bool) -> int:
     """The command."""
     settings = common.settings()
     findings = [*_ground(settings), *asyncio.run(_endpoints(settings, offline=offline))]
-    width = max(len(found.what) for found in findings)
     for found in findings:
         common.emit({"check": found.what, "state": found.state, "text": str(found.text)})
-        if not common.json:
-            click.echo(f"{_MARKS[found.state]} {found.what:<{width}}  {found.text}")
+    if not common.json:
+        _show(findings)
     wrong = [found for found in findings if found.state == "wrong"]
     if not any(c.ready and c.needs_key for c in settings.endpoints.values()):
         common.hint(
@@ -57,6 +60,18 @@ def doctor(common: Common, offline: bool) -> int:
             "For pictures by a model: export DASHSCOPE_API_KEY=…",
         )
     return 2 if wrong else 0
+
+
+def _show(findings: list[Finding]) -> None:
+    """A line for each; what is not set up shares one."""
+    shown = [found for found in findings if found.state != "absent"]
+    width = max(len(found.what) for found in shown)
+    for found in shown:
+        click.echo(f"{_MARKS[found.state]} {found.what:<{width}}  {found.text}")
+    absent = [found for found in findings if found.state == "absent"]
+    if absent:
+        names = " · ".join(f"{found.what} {found.text}" for found in absent)
+        click.echo(f"{_MARKS['absent']} {Text('未设置', 'not set up')}  {names}")
 
 
 def _ground(settings: Settings) -> Iterator[Finding]:
@@ -118,34 +133,94 @@ def _faces() -> Finding:
 async def _endpoints(settings: Settings, *, offline: bool) -> list[Finding]:
     from .models import every
 
-    found = [_endpoint(config, offline=offline) for config in every(settings)]
+    history = await asyncio.to_thread(_history, settings)
+    found = [
+        _endpoint(config, history.get(config.name, ""), offline=offline)
+        for config in every(settings)
+    ]
     return list(await asyncio.gather(*found))
 
 
-async def _endpoint(config: EndpointConfig, *, offline: bool) -> Finding:
-    """Whether the key is there and the service takes it."""
-    from redloom import providers
+def _history(settings: Settings) -> dict[str, str]:
+    """How each endpoint did in the last day, in words; empty where nothing was asked of it."""
     from redloom.clock import clock_from_environment
-    from redloom.endpoint import Tools
+    from redloom.journal import Journal
+    from redloom.workspace import Workspace
+
+    path = Workspace(settings.workspace).journal
+    if not path.is_file():
+        return {}
+    try:
+        since = clock_from_environment().now() - DAY_S
+        journal = Journal(path).open()
+        try:
+            rows = journal.read_now(lambda db: db.all("endpoint_health", since=since))
+        finally:
+            journal.close()
+    except RedloomError:
+        return {}  # a journal that cannot be read is told of by every other command
+    return {row["endpoint"]: _told(row) for row in rows}
+
+
+def _told(row: Row) -> str:
+    """One endpoint's day: made, failed, turned away, in doubt, and how long a picture took."""
+    counts = (
+        ("made", Text("成", "made")),
+        ("failed", Text("败", "failed")),
+        ("turned_away", Text("被拒", "turned away")),
+        ("doubtful", Text("存疑", "in doubt")),
+    )
+    words = [
+        str(Text(f"{row[name]} {text.zh}", f"{row[name]} {text.en}"))
+        for name, text in counts
+        if row[name]
+    ]
+    if row["seconds"]:
+        words.append(str(Text(f"平均 {row['seconds']:.0f} 秒", f"{row['seconds']:.0f} s each")))
+    day = str(Text("近一天 ", "last day "))
+    return day + str(Text("，", ", ")).join(words) if words else ""
+
+
+async def _endpoint(config: EndpointConfig, history: str, *, offline: bool) -> Finding:
+    """Whether the key is there and the service takes it, and how it did lately."""
+    from redloom.clock import clock_from_environment
     from redloom.settings import check_clock
 
     if not config.ready:
-        text = Text(f"没有设置 {config.key_variable}", f"{config.key_variable} is not set")
-        return Finding(config.name, "absent", text)
+        return Finding(config.name, "absent", Text(config.key_variable, config.key_variable))
     if offline and config.base_url:
         return Finding(config.name, "ok", Text("密钥在（没有试）", "the key is there (not tried)"))
+    began = time.monotonic()
     try:
         clock = clock_from_environment()
         check_clock(clock, [config])
-        tools = Tools(key=config.api_key, clock=clock)
-        provider = providers.load(config.provider).create(config.endpoint(), tools)
-        try:
-            await provider.check()
-        finally:
-            await provider.close()
+        tried = await _tried(config, clock)
     except RedloomError as error:
         return Finding(config.name, "wrong", error.text)
-    what = ("密钥可用", "the key works") if config.needs_key else ("可用", "works")
-    return Finding(
-        config.name, "ok", Text(f"{what[0]}，{config.model}", f"{what[1]}, {config.model}")
-    )
+    took = f" {1000 * (time.monotonic() - began):.0f} ms" if config.base_url and tried else ""
+    what = _verdict(config, tried)
+    more = "".join(f" · {text}" for text in (config.model, history) if text)
+    return Finding(config.name, "ok", Text(what.zh + took + more, what.en + took + more))
+
+
+async def _tried(config: EndpointConfig, clock: Clock) -> bool:
+    """Whether the service could be asked about the key; raises what it says against it."""
+    from redloom import providers
+    from redloom.endpoint import Tools
+
+    tools = Tools(key=config.api_key, clock=clock)
+    provider = providers.load(config.provider).create(config.endpoint(), tools)
+    try:
+        if provider.capabilities().checks_key:
+            await provider.check()
+        return bool(provider.capabilities().checks_key)
+    finally:
+        await provider.close()
+
+
+def _verdict(config: EndpointConfig, tried: bool) -> Text:
+    if not tried:
+        return Text(
+            "密钥在；这家没有免费的试法", "the key is there; there is no free way to try it"
+        )
+    return Text("密钥可用", "the key works") if config.needs_key else Text("可用", "works")

@@ -60,8 +60,22 @@ from .common import Common, command, option
 )  # fmt: skip
 @option("--faults", default=None, metavar="NAME=RATE,…", zh="要出的故障", en="what is to go wrong")
 @option(
+    "--stragglers", type=click.FloatRange(0, 1), default=None, metavar="RATE",
+    zh="这一部分提示词慢八倍", en="the part of prompts that take eight times as long",
+)  # fmt: skip
+@option(
+    "--mid-run", default=None, metavar="SECONDS:WHAT=VALUE,…",
+    zh="中途的变化，秒数从第一次受理算起：concurrency=3、rps=1、slower=4",
+    en="what changes so long after the first accepted request: concurrency=3, rps=1, slower=4",
+)  # fmt: skip
+@option(
     "--keys", default=None, metavar="KEY[=ACCOUNT],…", zh="认哪些密钥", en="the keys that it takes"
 )
+@option(
+    "--dialect", default=None, metavar="NAME",
+    zh="学哪一家（openai：relay-strict、relay-chat、dall-e-3 等）",
+    en="whom it is like (openai: relay-strict, relay-chat, dall-e-3, …)",
+)  # fmt: skip
 @option(
     "--ledger", type=click.Path(path_type=Path, dir_okay=False), default=None, metavar="FILE",
     zh="把卖出的每张图记进这个文件", en="write every picture sold into this file",
@@ -80,14 +94,10 @@ def emulate(common: Common, provider: str, **options: Any) -> None:
 
 def names() -> list[str]:
     """The services that can be emulated."""
-    from redloom import emulators
+    from redloom import emulators, providers
 
-    found = []
-    for module in pkgutil.iter_modules(emulators.__path__):
-        text = (Path(emulators.__path__[0]) / f"{module.name}.py").read_text("utf-8")
-        if "async def serve(" in text:
-            found.append(module.name)
-    return found
+    found = {module.name for module in pkgutil.iter_modules(emulators.__path__)}
+    return sorted(found.intersection(providers.names()))
 
 
 def _module(provider: str) -> Any:
@@ -107,19 +117,30 @@ def _settings(module: Any, options: dict[str, Any]) -> dict[str, Any]:
         "latency": ("latency", lambda text: module.parse_service_time(text)),
         "rps": ("submit_per_second", float),
         "faults": ("faults", lambda text: module.parse_faults(text)),
+        "mid_run": ("changes", lambda text: module.parse_changes(text)),
         "keys": ("keys", _keys),
         "ledger": ("ledger_path", Path),
+        "dialect": ("dialect", lambda name: _dialect(module, name)),
     }
     known = module.Emulated.__dataclass_fields__
     settings = {}
     for option_name, value in given.items():
         name, read = readers.get(option_name, (option_name, _as_it_is))
         if name not in known:
-            raise BadInput(
-                f"这家服务的模拟没有 --{option_name}。", f"This stand-in has no --{option_name}."
-            )
+            said = option_name.replace("_", "-")
+            raise BadInput(f"这家服务的模拟没有 --{said}。", f"This stand-in has no --{said}.")
         settings[name] = read(value)
     return settings
+
+
+def _dialect(module: Any, name: str) -> str:
+    known = getattr(module, "DIALECTS", {})
+    if known and name not in known:
+        raise BadInput(
+            f"没有叫“{name}”的一家；可选：{'、'.join(known)}。",
+            f"It cannot be like “{name}”; there are {', '.join(known)}.",
+        )
+    return name
 
 
 def _as_it_is(value: Any) -> Any:

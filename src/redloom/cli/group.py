@@ -80,6 +80,10 @@ class Group(Bilingual, click.Group):
         use_language(_language_in(argv))
         named = {**named, "standalone_mode": False, "prog_name": "redloom"}
         verbose = "--verbose" in argv or "-v" in argv
+        if os.environ.get("REDLOOM_LOG"):
+            from redloom.logs import set_up
+
+            set_up(verbose=verbose)
         try:
             status = super().main(argv, **named)
             sys.stdout.flush()

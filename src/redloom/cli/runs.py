@@ -39,7 +39,7 @@ def runs(common: Common, limit: int) -> None:
             common.hint("队列是空的。", "The queue is empty.")
         return 0
 
-    _with_records(common, tell)
+    with_records(common, tell)
 
 
 @command(
@@ -60,7 +60,7 @@ def show(common: Common, run: str) -> int:
             common.hint(f"还在等你处理：{found.note}", f"Waiting for you: {found.note}")
         return status_of(await records.counts(found.id), False)
 
-    return _with_records(common, tell)
+    return with_records(common, tell)
 
 
 @command(
@@ -82,7 +82,7 @@ def pause(common: Common, run: str) -> None:
         )
         return 0
 
-    _with_records(common, act)
+    with_records(common, act)
 
 
 @command(
@@ -106,7 +106,7 @@ def cancel(common: Common, run: str) -> None:
         )
         return 0
 
-    _with_records(common, act)
+    with_records(common, act)
 
 
 @command("resume", zh="在这里接着做一个批次。", en="Carry a run on from here.")
@@ -119,25 +119,35 @@ def resume(common: Common, run: str) -> int:
 @command(
     "retry", zh="只重做没成的行。", en="Take up again only the rows that did not become a picture."
 )
+@option(
+    "--soften",
+    is_flag=True,
+    zh="被拒的提示词让文字模型改温和些，两种说法都记下",
+    en="rewrite refused prompts more mildly with a text model; both wordings are kept",
+)
 @click.argument("run")
-def retry(common: Common, run: str) -> int:
+def retry(common: Common, run: str, soften: bool) -> int:
     """The command; exit status as `batch` has it."""
-    return _carry_on(common, run, again=True)
+    return _carry_on(common, run, again=True, soften=soften)
 
 
-def _carry_on(common: Common, name: str, *, again: bool) -> int:
+def _carry_on(common: Common, name: str, *, again: bool, soften: bool = False) -> int:
     settings = common.settings()
 
     async def go() -> int:
         from redloom.engine import Engine
 
-        from .carrying import attend
+        from .carrying import attend, softener_of
 
         run = await _looked_up(settings.workspace, name)
         places = list(run.environment.get("places", {}))
-        async with Engine(places or None, settings=settings, jobs=settings.jobs) as engine:
+        allowed = soften or bool(run.options.get("soften"))
+        rewriter = softener_of(settings) if allowed else None
+        async with Engine(
+            places or None, settings=settings, jobs=settings.jobs, soften=rewriter
+        ) as engine:
             if again:
-                number = await engine.retry(run.id)
+                number = await engine.retry(run.id, soften=soften)
                 common.hint(f"重做 {number} 张。", f"Taking up {number} pictures again.")
             else:
                 await engine.resume(run.id)
@@ -234,7 +244,7 @@ def _rows(common: Common, records: Records, run: str) -> None:
             )
 
 
-def _with_records(common: Common, act: Callable[[Records, Path], Awaitable[int]]) -> int:
+def with_records(common: Common, act: Callable[[Records, Path], Awaitable[int]]) -> int:
     """Open the workspace's journal for one command; an empty workspace gets one."""
     from redloom.journal import Journal
     from redloom.records import Records

@@ -84,8 +84,8 @@ Need = Literal[
 _NEEDS: dict[Need, tuple[Callable[[Capabilities, Defaults], bool], str]] = {
     "async": (lambda can, _: "async" in can.lanes, "has no asynchronous lane"),
     "sync": (lambda can, _: "sync" in can.lanes, "has no synchronous lane"),
-    "links": (lambda can, _: can.gives_links, "hands over bytes, no links"),
-    "bytes": (lambda can, _: not can.gives_links, "hands over links, no bytes"),
+    "links": (lambda can, _: can.gives_links is True, "hands over bytes, no links, or either"),
+    "bytes": (lambda can, _: can.gives_links is False, "hands over links, no bytes, or either"),
     "cancel": (lambda can, _: can.cancels, "cannot cancel"),
     "check": (lambda can, _: can.checks_key, "has no free way to try a key"),
     "characters": (lambda can, _: can.prompt_characters is not None, "names no longest prompt"),

@@ -26,6 +26,7 @@ from aiohttp import web
 from redloom.clock import Clock
 
 from . import dashscope_answers as answers
+from .changes import Change, parse_changes
 from .contract import Variant
 from .dashscope_faults import FAULTS
 from .dashscope_files import PATH as FILE_PATH
@@ -35,11 +36,12 @@ from .dashscope_service import Emulated, Service
 from .dashscope_tasks import Task
 from .faults import Faults, parse
 from .ledger import Ledger, Purchase, prompt_sha, read_ledger
-from .server import HTML, LocalServer, json_answer, reset, text_answer
+from .server import HTML, LocalServer, is_json, json_answer, reset, text_answer
 from .service_time import ServiceTime, parse_service_time
 
 __all__ = [
     "FAULTS",
+    "Change",
     "DashScopeEmulator",
     "Emulated",
     "Emulator",
@@ -47,6 +49,7 @@ __all__ = [
     "Ledger",
     "Purchase",
     "ServiceTime",
+    "parse_changes",
     "parse_faults",
     "parse_service_time",
     "read_ledger",
@@ -133,7 +136,7 @@ class DashScopeEmulator:
     async def _create(self, request: web.BaseRequest, path: Path) -> web.StreamResponse:
         self.ledger.counts["submit"] += 1
         number = self.ledger.counts["submit"]
-        body = _object(await request.read())
+        body = _object(await request.read()) if is_json(request) else None
         prompt = full_prompt(path, body or {})
         identity = prompt_sha(prompt)
         self._service.asked[identity] += 1
@@ -224,6 +227,7 @@ class DashScopeEmulator:
         if task.fate == "refused":
             said = "Output data may contain inappropriate content."
             return 400, answers.refusal("inspected", task.request_id, said)
+        self.ledger.told(task, self._clock.now())
         return 200, answers.made_at_once(task, self._files.urls(task, self._clock.now()))
 
     # Tasks
@@ -275,6 +279,8 @@ class DashScopeEmulator:
         ended = task.ended is not None and task.ended <= now
         signed = now if self.settings.fresh_links or task.ended is None else task.ended
         urls = self._files.urls(task, signed) if ended else []
+        if ended:
+            self.ledger.told(task, now)
         tells = self.settings.original_prompt
         if tells is None:
             tells = self._service.models[task.model].tells and task.path.startswith(
@@ -388,6 +394,7 @@ VARIANTS = {
         "wan2.2-t2i-flash",
         "wan2.7-image",
         "wan2.5-i2i-preview",
+        "wanx2.1-imageedit",
         "wanx-v1",
         "qwen-image",
         "qwen-image-2.0",

@@ -51,6 +51,8 @@ class Model:
     """Whether ``results`` repeat the prompt as asked."""
     family: str = ""
     """Models that share one limit."""
+    needs: tuple[str, ...] = ()
+    """Fields of ``input`` without which there is no work."""
 
     @property
     def sync_slots(self) -> int | None:
@@ -133,7 +135,14 @@ _BEIJING: Mapping[str, Model] = {
     **{f"wanx2.1-{name}": model for name, model in _WAN21.items()},
     "wanx2.0-t2i-turbo": replace(_WAN22, prompt=800),
     "wanx-v1": replace(_WAN22, concurrency=1, only=_WANX1, extends=None, tells=False),
-    "wanx2.1-imageedit": replace(_WAN22, asynchronous="image2image", n=(1, 4)),
+    "wanx2.1-imageedit": replace(
+        _WAN22,
+        asynchronous="image2image",
+        n=(1, 4),
+        prompt=800,
+        extends=None,
+        needs=("function", "base_image_url"),
+    ),
     "wan2.5-i2i-preview": replace(_WAN25, asynchronous="image2image", total=(768**2, 1280**2)),
 }
 
@@ -171,7 +180,10 @@ def read(model: Model, path: Path, body: Mapping[str, Any]) -> Wanted:
     prompt = _prompt(path, body.get("input"))
     size = _ratio(parameters) if model.family else _size(model, parameters.get("size"))
     n, seed = _count(model, parameters), parameters.get("seed")
+    lacking = [name for name in model.needs if name not in _object(body.get("input"))]
     problem = _problem(model, size, n, seed)
+    if lacking and not problem:
+        problem = f"Field required: input.{lacking[0]}"
     if isinstance(size, str) or isinstance(n, str):
         return Wanted(problem=problem)
     return Wanted(
@@ -190,6 +202,10 @@ def read(model: Model, path: Path, body: Mapping[str, Any]) -> Wanted:
 def full_prompt(path: Path, body: Mapping[str, Any]) -> str:
     """The prompt as sent, before anything is cut off."""
     return _prompt(path, body.get("input")) or ""
+
+
+def _object(given: object) -> Mapping[str, Any]:
+    return given if isinstance(given, Mapping) else {}
 
 
 def _prompt(path: Path, given: object) -> str | None:
@@ -211,7 +227,8 @@ def _references(path: Path, given: object) -> int:
         return 0
     if path in ("text2image", "image2image"):
         images = given.get("images")
-        return len(images) if isinstance(images, list) else int("ref_img" in given)
+        single = "ref_img" in given or "base_image_url" in given
+        return len(images) if isinstance(images, list) else int(single)
     try:
         return sum("image" in part for part in given["messages"][0]["content"])
     except (KeyError, IndexError, TypeError):

@@ -14,14 +14,16 @@ from typing import Any, Literal
 
 from redloom.clock import Clock
 
+from .changes import Change, value_at
 from .dashscope_models import Model, Path, Wanted, models_of
-from .dashscope_tasks import DISPATCH_S, Bucket, Lane, Task
+from .dashscope_tasks import DISPATCH_S, Bucket, Lane, Task, Terms
 from .faults import Faults
 from .ledger import Ledger, prompt_sha
 from .service_time import ServiceTime, draw
 
 EXTENDS_S = (3.0, 4.0)
 """What rewriting the prompt adds, by the published page."""
+STRAGGLE = 8.0
 TASK_TIMEOUT_S = 3 * 3600.0
 """An asynchronous task unfinished after this is InternalError.Timeout, by the published page."""
 
@@ -41,6 +43,10 @@ class Emulated:
     task_calls_per_second: float | None = 20.0
     """Limit of each of poll, list and cancel, per account. None: no limit."""
     faults: Faults = field(default_factory=Faults)
+    stragglers: float = 0.0
+    """The part of prompts whose tasks take `STRAGGLE` times as long."""
+    changes: tuple[Change, ...] = ()
+    """What changes in the middle, in seconds after the first accepted request."""
     keys: Mapping[str, str] = field(default_factory=lambda: {"sk-emulated": "emulated"})
     """Whose account each key belongs to."""
     region: str = "cn-beijing"
@@ -71,6 +77,11 @@ class Emulated:
     """Answers chat requests: a whole answer, or the words of one."""
     seed: int = 0
 
+    def takes_s(self, prompt: str) -> float:
+        """Seconds of service time for ``prompt``, before it is rewritten or fails."""
+        slow = self.stragglers > 0 and draw(self.seed, "straggles", prompt) < self.stragglers
+        return self.latency.of(self.seed, prompt) * (STRAGGLE if slow else 1.0)
+
 
 class Service:
     """The state of the service. Everything that happens in it is worked out when looked at."""
@@ -91,6 +102,8 @@ class Service:
         self._buckets: dict[tuple[str, str], Bucket] = {}
         self._ids = 0
         self._others = 0
+        self._began_at: float | None = None
+        """When the first request was accepted; `changes` count from it."""
 
     def accept(
         self, account: str, name: str, path: Path, wanted: Wanted, prompt: str, number: int
@@ -143,7 +156,7 @@ class Service:
         settings = self.settings
         if settings.latency.zero:
             return 0.0
-        takes = settings.latency.of(settings.seed, prompt)
+        takes = settings.takes_s(prompt)
         if wanted.extend:
             low, high = EXTENDS_S
             takes += low + (high - low) * draw(settings.seed, "extend", prompt)
@@ -162,6 +175,8 @@ class Service:
 
     def _queue(self, task: Task) -> None:
         """Put a task in its lane and write it down."""
+        if self._began_at is None:
+            self._began_at = task.submitted
         self.tasks[task.task_id] = task
         if task.lane == "async":
             self._listed.setdefault(task.account, []).append(task)
@@ -181,12 +196,17 @@ class Service:
         digest = blake2b(text, digest_size=16).hexdigest()
         return f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:]}"
 
+    def age_s(self, moment: float) -> float:
+        """Seconds from the first accepted request to ``moment``; below 0 before it."""
+        return -1.0 if self._began_at is None else moment - self._began_at
+
     def has_room(self, account: str, name: str, kind: str) -> bool:
         """Whether a task would be taken now: always, unless ``over`` is ``reject``."""
-        slots = self._slots(self.models[name], kind)
+        now = self._clock.now()
+        slots = self._slots(self.models[name], kind, now)
         if self.settings.over == "queue" or slots is None:
             return True
-        return self._lane(account, name, kind).outstanding(self._clock.now()) < slots
+        return self._lane(account, name, kind).outstanding(now) < slots
 
     def wait_s(self, account: str, name: str) -> float:
         """Take a submit of the account's model, or say how long until there will be one."""
@@ -216,18 +236,37 @@ class Service:
         self.ledger.changed(task)
         return True
 
-    def _slots(self, model: Model, kind: str) -> int | None:
-        published = model.sync_slots if kind == "sync" else model.concurrency
-        if self.settings.concurrency is None or published is None:
-            return published
-        return self.settings.concurrency or None
+    def _slots(self, model: Model, kind: str, moment: float) -> int | None:
+        slots = model.sync_slots if kind == "sync" else model.concurrency
+        if slots is None:
+            return None
+        if self.settings.concurrency is not None:
+            slots = self.settings.concurrency or None
+        now = value_at(self.settings.changes, "concurrency", self.age_s(moment), float(slots or 0))
+        return int(now) or None
+
+    def _terms(self, model: Model, kind: str) -> Terms:
+        """What holds in a lane of ``model``, with the settings' changes on their way."""
+        changes = self.settings.changes
+        if not changes:
+            slots = self._slots(model, kind, 0.0)
+            return Terms(lambda _at: slots)
+        return Terms(
+            lambda at: self._slots(model, kind, at),
+            lambda at: value_at(changes, "slower", self.age_s(at), 1.0),
+            lambda: tuple((self._began_at or 0.0) + change.at_s for change in changes),
+        )
 
     def _bucket(self, account: str, name: str, model: Model) -> Bucket | None:
         asked = self.settings.submit_per_second
         count, period = model.rate if asked is None else (asked, 1.0)
+        now = value_at(self.settings.changes, "rps", self.age_s(self._clock.now()), count / period)
+        if now != count / period:
+            count, period = now, 1.0
         if not count:
             return None
-        key = (account, model.family or name)
+        # A rate of another height is another bucket.
+        key = (account, f"{model.family or name} {count}/{period}")
         if key not in self._buckets:
             self._buckets[key] = Bucket(count, period, self.started)
         return self._buckets[key]
@@ -235,10 +274,10 @@ class Service:
     def _lane(self, account: str, name: str, kind: str) -> Lane:
         """The slots of an account's model: one set for both ways of asking, where both have one."""
         model = self.models[name]
-        slots = self._slots(model, kind)
-        key = (account, model.family or name, kind if slots is None else "")
+        endless = self._slots(model, kind, self._clock.now()) is None
+        key = (account, model.family or name, kind if endless else "")
         if key not in self._lanes:
-            self._lanes[key] = Lane(slots, self._began)
+            self._lanes[key] = Lane(self._terms(model, kind), self._began)
         return self._lanes[key]
 
     def lane_of(self, task: Task) -> Lane:

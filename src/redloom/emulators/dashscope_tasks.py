@@ -9,6 +9,7 @@ May import: nothing of the package.
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,14 +66,26 @@ class Task(Purchase):
         return {}
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What holds in a lane, by the nominal time. The defaults never change."""
+
+    slots: Callable[[float], int | None]
+    """How many tasks may run at a moment; None: as many as come."""
+    slower: Callable[[float], float] = lambda _at: 1.0
+    """How many times as long a task takes that starts then."""
+    turns: Callable[[], tuple[float, ...]] = tuple
+    """The moments at which ``slots`` may change."""
+
+
 class Lane:
     """One account's one model: its slots and who waits for them."""
 
-    def __init__(self, slots: int | None, told: Callable[[Task, int], None]) -> None:
+    def __init__(self, terms: Terms, told: Callable[[Task, int], None]) -> None:
         self.waiting: deque[Task] = deque()
         self._ends: list[float] = []
         self._latest = 0.0
-        self._slots = slots
+        self._terms = terms
         self._told = told
 
     def add(self, task: Task) -> None:
@@ -87,7 +100,8 @@ class Lane:
                 start = self._start(task.ready)
                 if start > now:
                     return
-                task.started, task.ended = start, start + task.takes_s
+                task.started = start
+                task.ended = start + task.takes_s * self._terms.slower(start)
                 while self._ends and self._ends[0] <= start:
                     heapq.heappop(self._ends)
                 heapq.heappush(self._ends, task.ended)
@@ -101,7 +115,15 @@ class Lane:
         earliest, ends = max(ready, self._latest), self._ends
         while ends and ends[0] <= earliest:
             heapq.heappop(ends)
-        return earliest if self._slots is None or len(ends) < self._slots else ends[0]
+        slots = self._terms.slots(earliest)
+        if slots is None or len(ends) < slots:
+            return earliest
+        # Nothing is taken off the heap here: the start may lie ahead, and be worked out again.
+        for moment in sorted({*ends, *(at for at in self._terms.turns() if at > earliest)}):
+            slots = self._terms.slots(moment)
+            if slots is None or sum(end > moment for end in ends) < slots:
+                return moment
+        return math.inf
 
     def outstanding(self, now: float) -> int:
         """Tasks accepted and not ended."""

@@ -43,6 +43,8 @@ class Purchase:
     submitted: float
     started: float | None = None
     ended: float | None = None
+    seen: float | None = None
+    """When a client was first told of its end."""
     state: str = "PENDING"
     billed: int = 0
     other: bool = False
@@ -97,6 +99,12 @@ class Ledger:
                 "billed": purchase.billed,
             },
         )
+
+    def told(self, purchase: Purchase, now: float) -> None:
+        """Write down that a client was told of the end; only the first time counts."""
+        if purchase.seen is None:
+            purchase.seen = now
+            self._write("told", {"task_id": purchase.task_id, "seen": now})
 
     def fetched(self, purchase: Purchase, sha: str) -> None:
         """Write down that a picture left the service; only its first time counts."""

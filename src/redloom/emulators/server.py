@@ -75,6 +75,11 @@ class BareResponse(web.Response):
         self.headers.popall("Content-Type", None)
 
 
+def is_json(request: web.BaseRequest) -> bool:
+    """Whether a request calls its body JSON, which every service insists on."""
+    return request.content_type == "application/json"
+
+
 def json_answer(
     request: web.BaseRequest,
     body: Mapping[str, Any],

@@ -24,10 +24,11 @@ from redloom.clock import Clock
 
 from .dashscope_files import SLOW_S
 from .dashscope_tasks import Bucket, Lane, Task
+from .dashscope_tasks import Terms as LaneTerms
 from .faults import Faults
 from .ledger import Ledger, prompt_sha
 from .pictures import LABELS
-from .server import HTML, LocalServer, json_answer, reset, text_answer
+from .server import HTML, LocalServer, is_json, json_answer, reset, text_answer
 from .service_time import ServiceTime, draw
 from .shop_faults import SUBMIT_WORDS
 from .shop_files import ShopFiles
@@ -165,12 +166,20 @@ class ShopEmulator:
     # create
 
     async def sell(
-        self, request: web.BaseRequest, read: Callable[[dict[str, Any]], Wanted]
+        self,
+        request: web.BaseRequest,
+        read: Callable[[dict[str, Any]], Wanted],
+        form: dict[str, Any] | None = None,
     ) -> Task | web.StreamResponse:
-        """A create call as far as its acceptance: the task that is bought, or the refusal."""
+        """A create call as far as its acceptance: the task that is bought, or the refusal.
+
+        ``form`` is its body where that is no JSON.
+        """
         self.ledger.counts["submit"] += 1
         number = self.ledger.counts["submit"]
-        body = json_object(await request.read())
+        body = form
+        if form is None and is_json(request):
+            body = json_object(await request.read())
         wanted = None if body is None else read(body)
         sha = prompt_sha(wanted.prompt if wanted else "")
         self._asked[sha] += 1
@@ -339,7 +348,7 @@ class ShopEmulator:
 
     def _lane(self, account: str, model: str) -> Lane:
         if (account, model) not in self._lanes:
-            self._lanes[account, model] = Lane(self._slots(), self._began)
+            self._lanes[account, model] = Lane(LaneTerms(lambda _at: self._slots()), self._began)
         return self._lanes[account, model]
 
     def _bucket(self, account: str, what: str, rate: float) -> Bucket:

@@ -118,6 +118,8 @@ def _refuse_references(table: Model, asked: Asked) -> None:
 def _fit_size(table: Model, asked: Asked) -> tuple[Asked, list[Text]]:
     if isinstance(table.rule, Ratios):
         return _fit_ratio(table.name, table.rule, asked)
+    if table.edits:
+        return _without_size(table.name, asked)
     size = asked.size or (table.sizes[0] if table.sizes else None)
     if size is None:
         return asked, []
@@ -129,6 +131,17 @@ def _fit_size(table: Model, asked: Asked) -> tuple[Asked, list[Text]]:
         "{model} does not make {asked}; the nearest, {fitted}, is used.",
     ).format(model=table.name, asked=_by(size), fitted=_by(fitted))
     return replace(asked, size=fitted), [note]
+
+
+def _without_size(name: str, asked: Asked) -> tuple[Asked, list[Text]]:
+    """An editing model keeps the size of its base picture."""
+    if asked.size is None:
+        return asked, []
+    note = Text(
+        "{model} 出图与参考图同尺寸，已略去 {asked}。",
+        "{model} keeps its reference's size; {asked} was left out.",
+    ).format(model=name, asked=_by(asked.size))
+    return replace(asked, size=None), [note]
 
 
 def _fit_ratio(name: str, rule: Ratios, asked: Asked) -> tuple[Asked, list[Text]]:
@@ -178,6 +191,8 @@ def body_of(
     parameters.update({key: value for key, value in options.items() if key not in _FIXED})
     if path in (TEXT2IMAGE, IMAGE2IMAGE):
         words = _old_input(table, path, asked, references)
+        if table.edits:
+            words["function"] = parameters.pop("function", table.edits)
     else:
         content: list[dict[str, str]] = [{"text": asked.prompt}]
         content += [{"image": item} for item in references]
@@ -195,7 +210,9 @@ def _old_input(table: Model, path: str, asked: Asked, references: Sequence[str])
     words: dict[str, Any] = {"prompt": asked.prompt}
     if asked.negative_prompt:
         words["negative_prompt"] = asked.negative_prompt
-    if path == IMAGE2IMAGE:
+    if table.edits:
+        words["base_image_url"] = references[0]
+    elif path == IMAGE2IMAGE:
         words["images"] = list(references)
     elif references:
         words["ref_img"] = references[0]

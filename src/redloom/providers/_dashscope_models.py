@@ -108,6 +108,8 @@ class Model:
     references_needed: int = 0
     options: tuple[str, ...] = ()
     """Further parameters that may be passed through."""
+    edits: str = ""
+    """What an editing model does unless the option ``function`` says otherwise."""
     prompt_in_result: bool = False
     submit_per_second: dict[str, float] = field(default_factory=dict)
     """By region; the key ``""`` is for every other one."""
@@ -263,6 +265,21 @@ _ALL = (
         concurrency=5,
     ),
     replace(
+        _OLD,
+        name="wanx2.1-imageedit",
+        queued=IMAGE2IMAGE,
+        rule=None,
+        sizes=(),
+        characters=800,
+        negative=False,
+        extends=False,
+        references=1,
+        references_needed=1,
+        edits="description_edit",
+        options=("function", "strength"),
+        prompt_in_result=False,
+    ),
+    replace(
         _WAN26,
         name="wan2.6-t2i",
         submit_per_second={"beijing": 1.0, "": 5.0},
@@ -317,8 +334,11 @@ _ALL = (
 
 MODELS: dict[str, Model] = {model.name: model for model in _ALL}
 
+NAMES = tuple(MODELS)
+
 _FAMILIES: tuple[tuple[str, Model], ...] = (
     ("wanx-v1", MODELS["wanx-v1"]),
+    ("wanx2.1-imageedit", MODELS["wanx2.1-imageedit"]),
     ("wanx", MODELS["wanx2.1-t2i-plus"]),
     ("wan2.1", MODELS["wan2.1-t2i-plus"]),
     ("wan2.2", MODELS["wan2.2-t2i-plus"]),

@@ -68,6 +68,7 @@ from ._dashscope_errors import Said, said, submit_error, task_error
 from ._dashscope_fit import body_of, fit, is_on, takes
 from ._dashscope_models import (
     AS_OF,
+    NAMES,
     POLLS_PER_SECOND,
     REGIONS,
     URL_LIFE_S,
@@ -78,7 +79,7 @@ from ._dashscope_models import (
 )
 from ._reference import data_url
 
-__all__ = ["DEFAULTS", "create"]
+__all__ = ["DEFAULTS", "MODELS", "create"]
 
 DEFAULTS = Defaults(
     key_variables=("DASHSCOPE_API_KEY",),
@@ -87,6 +88,9 @@ DEFAULTS = Defaults(
     model="wan2.6-t2i",
     label=Text("阿里云百炼 DashScope", "Alibaba Cloud Model Studio (DashScope)"),
 )
+
+MODELS = NAMES
+"""Every model of the table, wherever it is offered: names differ by region."""
 
 _SYNC_TIMEOUT_S = 330.0
 """The service cuts its own synchronous calls at 300 s; cutting first would lose its answer."""
@@ -447,13 +451,42 @@ class DashScope:
         others = [name for region, name in _REGION_NAMES.items() if region != self._region]
         zh = "、".join(name.zh for name in others)
         en = ", ".join(name.en for name in others)
+        kind = next(
+            (text for start, text in _KEY_KINDS if self._key.startswith(start)), Text("", "")
+        )
         return Text(
-            f"密钥只在签发它的地域有效：请检查 DASHSCOPE_API_KEY；若密钥属于{zh}，"
+            f"{kind.zh}密钥只在签发它的地域有效：请检查 DASHSCOPE_API_KEY；若密钥属于{zh}，"
             "请改 DASHSCOPE_BASE_URL。",
-            "Keys work only in the region that issued them: check DASHSCOPE_API_KEY, or, if the "
+            f"{kind.en}Keys work only in the region that issued them: check DASHSCOPE_API_KEY, or, if the "
             f"key is from {en}, change DASHSCOPE_BASE_URL.",
         )
 
+
+_KEY_KINDS: tuple[tuple[str, Text], ...] = (
+    (
+        "sk-sp-",
+        Text(
+            "这是 Token Plan 的密钥：它用另一个地址（token-plan.….maas.aliyuncs.com），条款不许批量自动调用。",
+            "This is a Token Plan key: it has an address of its own (token-plan.….maas.aliyuncs.com), "
+            "and its terms exclude automated bulk use. ",
+        ),
+    ),
+    (
+        "st-",
+        Text(
+            "这是临时密钥，最多活 30 分钟，多半已过期。",
+            "This is a temporary key: it lives 30 minutes at most and has probably expired. ",
+        ),
+    ),
+    (
+        "sk-ws-",
+        Text(
+            "这是业务空间的密钥，只在它的业务空间里有效。",
+            "This is a workspace's key, good only for that workspace. ",
+        ),
+    ),
+)
+"""What a key's first letters tell (third-party surveys of 2026, Model Studio's page on keys)."""
 
 _GATEWAY = frozenset({502, 504})
 """From a gateway in front of the service: what the service itself did is unknown."""

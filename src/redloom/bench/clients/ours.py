@@ -1,0 +1,58 @@
+"""Ours: the Engine, as a program uses it, with its journal, store and verified files.
+
+May import: endpoint, engine, providers, bench.course.
+"""
+
+from __future__ import annotations
+
+from redloom.bench.course import Client, Course
+from redloom.endpoint import Endpoint, Limits, Provider, Tools
+from redloom.engine import Engine
+from redloom.providers import dashscope
+
+
+class _Untold(dashscope.DashScope):
+    """The provider without its published limits: what an unknown model or plan looks like."""
+
+    def limits(self) -> Limits:
+        """Only what holds for every account."""
+        known = super().limits()
+        return Limits(poll_per_second=known.poll_per_second, list_per_second=known.list_per_second)
+
+
+def _equipped(course: Course) -> list[tuple[Endpoint, Provider]]:
+    found: list[tuple[Endpoint, Provider]] = []
+    for k, (url, place) in enumerate(zip(course.urls, course.scenario.places, strict=True)):
+        told = Limits(
+            submit_per_second=place.rate, concurrency=place.concurrency,
+            sync_concurrency=place.concurrency,
+        )  # fmt: skip
+        endpoint = Endpoint(
+            name=f"place-{k}",
+            provider="dashscope",
+            model=course.scenario.model,
+            base_url=url,
+            account=f"account-{k}",
+            limits=told if course.scenario.told else Limits(),
+        )
+        tools = Tools(key=course.key, clock=course.clock)
+        kind = dashscope.DashScope if course.scenario.told else _Untold
+        found.append((endpoint, kind(endpoint, tools)))
+    return found
+
+
+async def _race(course: Course) -> None:
+    engine = Engine(
+        equipped=_equipped(course),
+        workspace=course.folder / "workspace",
+        clock=course.clock,
+        lane=course.scenario.lane,
+    )
+    async with engine:
+        course.start()
+        async for result in engine.stream(course.prompts, out=course.folder / "out"):
+            if result.ok:
+                course.got(result.row - 1)
+
+
+CLIENTS: dict[str, Client] = {"ours": _race}

@@ -1,0 +1,52 @@
+"""What a client is given: prompts, where to send them, a clock; and what it has to tell.
+
+May import: clock, bench.scenarios.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from redloom.clock import SystemClock
+
+from .scenarios import Scenario
+
+
+@dataclass
+class Course:
+    """One race of one client."""
+
+    scenario: Scenario
+    prompts: list[str]
+    urls: list[str]
+    key: str
+    folder: Path
+    clock: SystemClock
+    began: float = 0.0
+    """When the client was ready and got the prompts, nominal time."""
+    delivered: dict[int, float] = field(default_factory=dict)
+    """By number of the prompt, when its file was there."""
+    facts: dict[str, float] = field(default_factory=dict)
+    """What only this client can tell, such as its own counts."""
+
+    def start(self) -> None:
+        """The client is ready: its time begins."""
+        self.began = self.clock.now()
+
+    def got(self, number: int) -> None:
+        """The file of prompt ``number`` is there."""
+        self.delivered.setdefault(number, self.clock.now())
+
+    def file(self, number: int) -> Path:
+        """Where a picture goes."""
+        return self.folder / f"{number:05}.png"
+
+    def shares(self) -> list[list[int]]:
+        """The prompts dealt out in turn to the endpoints, as those do who know no better."""
+        many = len(self.urls)
+        return [list(range(k, len(self.prompts), many)) for k in range(many)]
+
+
+Client = Callable[[Course], Awaitable[None]]

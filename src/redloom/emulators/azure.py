@@ -1,0 +1,39 @@
+"""A stand-in for azure's image API: `openai`'s in its own dialect (`openai_dialects`).
+
+May import: clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .contract import Variant
+from .openai import FAULTS, Emulator, ServiceTime, parse_faults, parse_service_time, serve
+from .openai import Emulated as _Emulated
+
+__all__ = [
+    "FAULTS",
+    "VARIANTS",
+    "Emulated",
+    "Emulator",
+    "ServiceTime",
+    "parse_faults",
+    "parse_service_time",
+    "serve",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Emulated(_Emulated):
+    """See `openai.Emulated`."""
+
+    dialect: str = "azure"
+
+
+VARIANTS = {
+    "": Variant(),
+    "versioned": Variant(
+        "my-pictures", {"dialect": "azure-versioned"}, {"api_version": "2025-04-01-preview"}
+    ),
+}
+"""See `contract`."""

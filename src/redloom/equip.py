@@ -1,0 +1,127 @@
+"""Endpoints put to use: their gates, lanes and poll schedulers, shared where the quota is shared.
+
+Limits belong to (account, region, model): endpoints of one quota and lane get one gate, those of
+one account one poll scheduler. What earlier processes learnt of each is taken up from the
+journal, and written back at the end.
+
+May import: everything on the way before it, providers, settings.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from .clock import Clock
+from .endpoint import Endpoint, Lane, Provider
+from .errors import RedloomError
+from .limit import Gate, Pace
+from .poll import Polls
+from .records import Records
+from .route import Live, gate_for
+from .timing import Timings
+from .workspace import fingerprint
+
+POLL_MARGIN = 0.9
+"""Part of the account's query limits that is used: other programs of the account ask too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How endpoints are used in this process."""
+
+    clock: Clock
+    jobs: int | None = None
+    """The user's ceiling on tasks in flight."""
+    lane: Lane | None = None
+    rng: random.Random = field(default_factory=random.Random)
+
+
+async def equip(
+    equipped: Sequence[tuple[Endpoint, Provider]],
+    keys: Mapping[str, str],
+    records: Records,
+    terms: Terms,
+) -> list[Live]:
+    """The endpoints in use. ``keys`` by endpoint name: only their salted fingerprints go on."""
+    salt = await records.salt()
+    gates: dict[tuple[str, ...], Gate] = {}
+    polls: dict[str, Polls] = {}
+    lives = []
+    for endpoint, provider in equipped:
+        mark = fingerprint(keys.get(endpoint.name, ""), salt)
+        live = _live(endpoint, provider, mark, gates, polls, terms)
+        await _recall(live, records)
+        lives.append(live)
+    return lives
+
+
+def lane_of(provider: Provider, wanted: Lane | None) -> Lane:
+    """The lane to use: the one asked for where there is it, else the recoverable one."""
+    lanes = provider.capabilities().lanes
+    if wanted in lanes:
+        return wanted
+    return "async" if "async" in lanes else lanes[0]
+
+
+def _live(
+    endpoint: Endpoint,
+    provider: Provider,
+    mark: str,
+    gates: dict[tuple[str, ...], Gate],
+    polls: dict[str, Polls],
+    terms: Terms,
+) -> Live:
+    lane = lane_of(provider, terms.lane)
+    timings = Timings(provider.capabilities().typical_s)
+    gate = gates.setdefault(
+        (*endpoint.quota, lane),
+        gate_for(endpoint, provider, lane, terms.jobs, timing=timings.all),
+    )
+    account = "|".join(endpoint.quota[:2])
+    shared = polls.setdefault(account, _polls_for(endpoint, provider, terms))
+    place = f"{endpoint.provider} {endpoint.base_url} {mark}"
+    return Live(endpoint, provider, gate, timings, shared, place, lane)
+
+
+def _polls_for(endpoint: Endpoint, provider: Provider, terms: Terms) -> Polls:
+    """The account's poll scheduler under its query limits, times this machine's share."""
+    own, published = endpoint.limits, provider.limits()
+
+    def pace(limit: float | None) -> Pace:
+        return Pace(None if limit is None else limit * endpoint.share * POLL_MARGIN)
+
+    return Polls(
+        terms.clock,
+        pace(own.poll_per_second or published.poll_per_second),
+        terms.rng,
+        lists=pace(own.list_per_second or published.list_per_second),
+    )
+
+
+async def _recall(live: Live, records: Records) -> None:
+    """Take up what earlier processes learnt of an endpoint."""
+    gate = await records.learnt("gate", "|".join(live.endpoint.quota))
+    if gate:
+        live.gate.recall(gate)
+    times = await records.learnt("times", _kind_of_work(live))
+    if times:
+        live.timings.recall(times)
+
+
+async def keep_what_was_learnt(lives: Sequence[Live], records: Records, now: float) -> None:
+    """Write down limits and service times for the next process; a full disk is not said twice."""
+    with contextlib.suppress(RedloomError):
+        for live in lives:
+            gate, times = live.gate.learnt(), live.timings.learnt()
+            if gate["rate"] or gate["slots"] or gate["queues"] is not None:
+                await records.learn("gate", "|".join(live.endpoint.quota), gate, now)
+            if times:
+                await records.learn("times", _kind_of_work(live), times, now)
+
+
+def _kind_of_work(live: Live) -> str:
+    """What a learnt service time is about: who makes it where, with which model, on which lane."""
+    return "|".join((live.endpoint.provider, *live.endpoint.quota, live.lane))

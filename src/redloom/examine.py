@@ -1,0 +1,204 @@
+"""One look at a finished picture: its thumbnail, and what makes it look wrong.
+
+A picture is decoded once for all of it. *Blank*: hardly anything is on it. *Near-duplicate*: it
+looks like another row's (a difference hash of brightness and the mean colours of its quarters).
+Both are doubts, never verdicts: the picture is delivered all the same, with its flags.
+
+May import: errors, image.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import RedloomError
+from .image import opened_file
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Pixels
+
+THUMB = 360
+"""Pixels of a thumbnail's longer side."""
+THUMBS = ".thumbs"
+"""Folder of the thumbnails below a run's folder."""
+BLANK_DEVIATION = 2.0
+"""Standard deviation, of 255, below which every channel of a picture counts as blank."""
+BLANK_SHARE = 0.997
+"""Share of a picture that may be one flat colour before it counts as nearly blank."""
+FLAT = 6
+"""How far from the commonest colour, of 255, still is that colour."""
+NEAR_BITS = 4
+"""Bits of 64 in which the hashes of near-duplicates may differ."""
+NEAR_COLOUR = 14
+"""How far, of 255, the mean colours of their quarters may differ."""
+CANDIDATES = 2000
+"""Pictures of one band compared at most: where very many share it, the latest ones."""
+_BANDS = ((0, 13), (13, 13), (26, 13), (39, 13), (52, 12))
+"""Five bands of the hash: four bits that differ leave at least one of them equal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look at a picture found."""
+
+    flags: tuple[str, ...]
+    fingerprint: str
+    """64 bits of difference hash and the mean colours of the four quarters, hexadecimal."""
+    thumb: bytes = b""
+    """WebP; empty where none was wanted."""
+
+
+def examine(picture: Pixels, *, thumb: bool = False) -> Look:
+    """Look at a decoded picture once. For a thread."""
+    pixels = _shrunk(picture)
+    flags = ("blank",) if is_blank(pixels) else ()
+    return Look(flags, fingerprint(pixels), webp(pixels) if thumb else b"")
+
+
+def thumb_name(file: str) -> str:
+    """Where the thumbnail of a picture lies, relative to the run's folder."""
+    return f"{THUMBS}/{file}.webp"
+
+
+def keep_thumb(data: bytes, thumb: Path) -> None:
+    """Write a thumbnail whole. It can be made again at any time: no fsync, no error."""
+    part = thumb.with_name(f".redloom-{os.urandom(8).hex()}.part")
+    with contextlib.suppress(OSError):
+        thumb.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(data)
+        part.replace(thumb)
+
+
+def make_thumb(picture: Path, thumb: Path) -> None:
+    """Make a thumbnail unless there is a newer one; a picture that cannot be read has none."""
+    try:
+        if thumb.is_file() and thumb.stat().st_mtime >= picture.stat().st_mtime:
+            return
+        with opened_file(picture) as opened:
+            data = webp(_shrunk(opened))
+        keep_thumb(data, thumb)
+    except (RedloomError, OSError, ValueError):
+        return
+
+
+def webp(pixels: Pixels) -> bytes:
+    """A thumbnail's bytes."""
+    import io
+
+    out = io.BytesIO()
+    pixels.save(out, "webp", quality=76, method=1)
+    return out.getvalue()
+
+
+def _shrunk(picture: Pixels) -> Pixels:
+    from PIL import Image
+
+    if picture.mode not in ("RGB", "L"):
+        # A palette must not be averaged; what is transparent shows on white, as a page shows it.
+        clear = picture.has_transparency_data
+        picture = picture.convert("RGBA" if clear else "RGB")
+        if clear:
+            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    picture.thumbnail((THUMB, THUMB), Image.Resampling.BOX, reducing_gap=2.0)
+    return picture.convert("RGB")
+
+
+def is_blank(pixels: Pixels) -> bool:
+    """Whether hardly anything is on a picture: no deviation, or one flat colour nearly all over."""
+    from PIL import Image, ImageStat
+
+    small = pixels.resize((64, 64), Image.Resampling.BOX)
+    statistics = ImageStat.Stat(small)
+    if max(statistics.stddev) < BLANK_DEVIATION:
+        return True
+    return _flat_share(small, statistics.median) >= BLANK_SHARE
+
+
+def _flat_share(small: Pixels, colour: Sequence[int]) -> float:
+    """Share of the pixels whose every channel is within `FLAT` of ``colour``."""
+    from PIL import Image, ImageChops
+
+    away = ImageChops.difference(small, Image.new(small.mode, small.size, tuple(colour)))
+    channels = [channel.point(lambda value: 255 * (value > FLAT)) for channel in away.split()]
+    far = functools.reduce(ImageChops.lighter, channels)
+    return far.histogram()[0] / (small.width * small.height)
+
+
+def fingerprint(pixels: Pixels) -> str:
+    """Equal for equal pictures, near for those that look alike; see `alike`."""
+    from PIL import Image
+
+    grey = pixels.convert("L").resize((9, 8), Image.Resampling.BOX).tobytes()
+    bits = 0
+    for row in range(8):
+        for column in range(8):
+            at = row * 9 + column
+            bits = bits << 1 | (grey[at] > grey[at + 1])
+    quarters = pixels.resize((2, 2), Image.Resampling.BOX).tobytes()
+    return f"{bits:016x}{quarters.hex()}"
+
+
+def alike(one: str, other: str) -> bool:
+    """Whether two fingerprints are those of near-duplicates."""
+    if (int(one[:16], 16) ^ int(other[:16], 16)).bit_count() > NEAR_BITS:
+        return False
+    return _same_colours(bytes.fromhex(one[16:]), bytes.fromhex(other[16:]))
+
+
+def _same_colours(one: bytes | bytearray, other: bytes | bytearray) -> bool:
+    return all(abs(a - b) <= NEAR_COLOUR for a, b in zip(one, other, strict=True))
+
+
+@dataclass
+class Likeness:
+    """Which pictures of a run look alike. Some fifty bytes a picture.
+
+    Kept are pictures unlike all before; what looks like one of them is told its name.
+    """
+
+    _names: array[int] = field(default_factory=lambda: array("Q"))
+    """Row and take of each picture."""
+    _hashes: array[int] = field(default_factory=lambda: array("Q"))
+    _colours: bytearray = field(default_factory=bytearray)
+    _bands: dict[int, array[int]] = field(default_factory=dict)
+    """Numbers of pictures by band and its bits."""
+
+    def add(self, mark: str, row: int, take: int = 1) -> tuple[int, int] | None:
+        """Row and take of an earlier picture that this one looks like; else it is kept."""
+        if len(mark) != 40:
+            return None
+        bits, colours, name = int(mark[:16], 16), bytes.fromhex(mark[16:]), row << 16 | take
+        found = self._nearest(bits, colours, name)
+        if found is not None:
+            return found >> 16, found & 0xFFFF
+        number = len(self._names)
+        self._names.append(name)
+        self._hashes.append(bits)
+        self._colours += colours
+        for key in _keys(bits):
+            self._bands.setdefault(key, array("I")).append(number)
+        return None
+
+    def _nearest(self, bits: int, colours: bytes, name: int) -> int | None:
+        hashes, near = self._hashes, set[int]()
+        for key in _keys(bits):
+            band = self._bands.get(key, ())[-CANDIDATES:]
+            near.update(n for n in band if (hashes[n] ^ bits).bit_count() <= NEAR_BITS)
+        for number in sorted(near):
+            theirs = self._colours[12 * number : 12 * number + 12]
+            if self._names[number] != name and _same_colours(colours, theirs):
+                return self._names[number]
+        return None
+
+
+def _keys(bits: int) -> list[int]:
+    return [
+        band << 13 | (bits >> at & ((1 << width) - 1)) for band, (at, width) in enumerate(_BANDS)
+    ]

@@ -1,0 +1,15 @@
+"""Zhipu BigModel and Z.ai: CogView, GLM-Image. Speaks OpenAI's image API; where it differs is data.
+
+See `openai` for the protocol and `_openai_vendors` for the differences and their sources.
+May import: endpoint.
+"""
+
+from __future__ import annotations
+
+from ._openai_vendors import VENDORS
+from .openai import create
+
+__all__ = ["DEFAULTS", "MODELS", "create"]
+
+DEFAULTS = VENDORS["zhipu"].defaults()
+MODELS = VENDORS["zhipu"].suggested()

@@ -1,0 +1,65 @@
+"""`redloom bench` and `redloom probe` as a person meets them: options, wrong input, the price."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from redloom.bench.scenarios import SCENARIOS
+from redloom.cli import cli
+
+
+def test_the_list_names_every_scene() -> None:
+    """For people and as JSON Lines."""
+    told = CliRunner().invoke(cli, ["bench", "--list"])
+    assert told.exit_code == 0
+    assert all(one.name in told.stdout for one in SCENARIOS)
+    lines = CliRunner().invoke(cli, ["bench", "--list", "--json"]).stdout.splitlines()
+    assert [json.loads(line)["scenario"] for line in lines] == [one.name for one in SCENARIOS]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--scenario", "nothing"], ["--client", "nobody"], ["--speed", "100"], ["--part", "x"]],
+)
+def test_wrong_input_is_said_and_nothing_runs(words: list[str]) -> None:
+    """Exit 2, without a traceback."""
+    told = CliRunner().invoke(cli, ["--lang", "en", "bench", *words])
+    assert told.exit_code == 2
+    assert "Traceback" not in told.output
+
+
+@pytest.mark.slow
+def test_one_race_leaves_table_json_and_picture(tmp_path: Path) -> None:
+    """A race of four pictures by one client, kept and shown."""
+    words = ["--lang", "en", "bench", "--scenario", "clean", "--client", "ours"]
+    told = CliRunner().invoke(
+        cli, [*words, "--pictures", "4", "--repeat", "1", "--out", str(tmp_path)]
+    )
+    assert "above never-idle" in told.stdout
+    assert "4/4" in told.stdout
+    kept = json.loads((tmp_path / "bench.json").read_text("utf-8"))
+    assert kept["rows"][0]["delivered"] == 4
+    assert (tmp_path / "bench.svg").read_text("utf-8").startswith("<svg")
+
+
+def test_the_probe_asks_before_it_spends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody there to answer: exit 2 with the price, and no request was made."""
+    monkeypatch.setenv("DASHSCOPE_API_KEY", "sk-x")
+    monkeypatch.setenv("DASHSCOPE_BASE_URL", "http://127.0.0.1:9/api/v1")
+    told = CliRunner().invoke(cli, ["--lang", "en", "probe"])
+    assert told.exit_code == 2
+    assert "1.60 CNY at most" in told.output
+    assert "Nothing was spent" in told.output
+
+
+def test_the_probe_needs_a_key_and_a_service_with_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a key, and for a model without tasks: exit 2."""
+    assert CliRunner().invoke(cli, ["--lang", "en", "probe"]).exit_code == 2
+    monkeypatch.setenv("DASHSCOPE_API_KEY", "sk-x")
+    told = CliRunner().invoke(cli, ["--lang", "en", "probe", "--endpoint", "dashscope:qwen-image-2.0"])  # fmt: skip
+    assert told.exit_code == 2
+    assert "synchronous lane" in told.output

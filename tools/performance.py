@@ -1,0 +1,95 @@
+"""Put measured races into docs/performance.md: ``python tools/performance.py [FOLDER]``.
+
+FOLDER (default ``bench``) is where ``redloom bench`` and ``redloom bench --table`` left
+``bench.json``, ``bench.svg`` and ``table.json``. What is found replaces the text between the
+markers ``<!-- race -->``/``<!-- table -->`` and their ends; the picture goes to docs/images/. So
+the figures in the documentation are never typed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from redloom.bench import report_table, table
+from redloom.bench.measure import Row
+from redloom.bench.scenarios import scenario
+from redloom.lang import use_language
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "performance.md"
+PICTURE = ROOT / "docs" / "images" / "bench.svg"
+KNOWN = {field.name for field in fields(Row)}
+
+
+def rows_of(record: Mapping[str, Any]) -> list[Row]:
+    """The rows of a results file."""
+    return [
+        Row(**{name: value for name, value in row.items() if name in KNOWN})
+        for row in record["rows"]
+    ]
+
+
+def where(record: Mapping[str, Any]) -> str:
+    """On what it was measured, and whether the machine was quiet."""
+    state = "quiet" if record["quiet"] else "busy with other work"
+    return (
+        f"Measured {record['day']} on {record['cores']} cores, {record['system']}, "
+        f"CPython {record['python']}, the machine {state} (load {record['load_before']} before)."
+    )
+
+
+def race(record: Mapping[str, Any]) -> str:
+    """Every scene: a heading, its table, what had to be shown."""
+    rows = rows_of(record)
+    parts = [where(record), ""]
+    for name in dict.fromkeys(row.scenario for row in rows):
+        mine = [row for row in rows if row.scenario == name]
+        one = scenario(name).sized(mine[0].wanted)
+        times = f"median of {mine[0].repeats}" if mine[0].repeats > 1 else "one race"
+        parts += [
+            f"**{name}**: {one.text.en}; {one.pictures} pictures, clock ×{mine[0].speed:g}, {times}",
+            "",
+            *table.markdown(one, rows),
+            "",
+            *(f"{line}  " for _, line in table.verdicts(one, rows)),
+            "",
+        ]
+    return "\n".join(parts)
+
+
+def small(record: Mapping[str, Any]) -> str:
+    """The report's own table."""
+    return "\n".join([where(record), "", *report_table.markdown(rows_of(record)), ""])
+
+
+def put(page: str, mark: str, text: str) -> str:
+    """``page`` with ``text`` between the marks; raises ValueError where they are missing."""
+    pattern = re.compile(rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", re.DOTALL)
+    page, number = pattern.subn(lambda found: found[1] + text + found[2], page)
+    if number != 1:
+        raise ValueError(f"the marks of {mark} are not in the page once")
+    return page
+
+
+def main() -> None:
+    """The script."""
+    use_language("en")
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("bench")
+    page = PAGE.read_text("utf-8")
+    for mark, name, write in (("race", "bench.json", race), ("table", "table.json", small)):
+        if (folder / name).exists():
+            page = put(page, mark, write(json.loads((folder / name).read_text("utf-8"))))
+            print(f"{mark}: from {folder / name}")
+    PAGE.write_text(page, "utf-8")
+    if (folder / "bench.svg").exists():
+        PICTURE.write_text((folder / "bench.svg").read_text("utf-8"), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
