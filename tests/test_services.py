@@ -34,7 +34,7 @@ def test_one_of_three_dies_and_no_picture_is_lost_or_bought_twice(
     async def work() -> None:
         stand_ins: dict[str, Any] = {
             "ark": ark.Emulator(ark.Emulated(latency=takes, faults=ark.parse_faults(dies)), clock),
-            "gemini": gemini.Emulator(gemini.Emulated(latency=takes, concurrency=2), clock),
+            "gemini": gemini.Emulator(gemini.Emulated(latency=takes), clock),
             "replicate": replicate.Emulator(replicate.Emulated(latency=takes), clock),
         }
         equipped = []
@@ -43,7 +43,7 @@ def test_one_of_three_dies_and_no_picture_is_lost_or_bought_twice(
             module = load(name)
             endpoint = Endpoint(
                 name, name, module.DEFAULTS.model, url, account=name,
-                limits=Limits(concurrency=2, sync_concurrency=2),
+                limits=Limits(concurrency=1, sync_concurrency=1),
             )  # fmt: skip
             equipped.append((endpoint, module.create(endpoint, Tools(key=KEY, clock=clock))))
         async with Engine(workspace=tmp_path / "ws", equipped=equipped, clock=clock) as engine:
