@@ -88,7 +88,7 @@ class OpenAIEmulator(ShopEmulator):
         dialect, path = self.dialect, request.path
         if request.method == "GET" and path == dialect.list_path:
             word = self.account(request)[1]
-            body = {"object": "list", "data": [{"id": name} for name in dialect.models]}
+            body = {"object": "list", "data": [{"id": name} for name in dialect.listed]}
             return self.refused(request, word) if word else json_answer(request, body)
         if request.method == "POST" and path == dialect.path:
             return await self._create(request, None)

@@ -42,6 +42,8 @@ class Dialect:
     """JSON fields that hold references."""
     characters: int = 1 << 30
     list_path: str = "/v1/models"
+    listed: tuple[str, ...] = ("some-model",)
+    """What the list of models names."""
     life_s: float = 3600.0
 
 
@@ -64,6 +66,7 @@ OPENAI = Dialect(
     takes=_GPT,
     sizes=((1024, 1024), (1024, 1536), (1536, 1024)),
     models=("gpt-image-", "chatgpt-image"),
+    listed=("gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "gpt-image-2"),
     answers="base64",
     characters=32_000,
 )
