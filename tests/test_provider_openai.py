@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redloom.conformance.rig import KEY, Rig
+from redloom.conformance.rig import KEY, PROMPT, Rig
 from redloom.emulators import openai as emulator
 from redloom.emulators.ledger import prompt_sha
 from redloom.emulators.openai import OpenAIEmulator
 from redloom.emulators.pictures import prompt_of_picture
-from redloom.endpoint import Answer, Asked, Endpoint, Provider, Tools
+from redloom.endpoint import Answer, Asked, Endpoint, Made, Provider, Tools
 from redloom.engine import Engine, Result
 from redloom.errors import (
     AccountEmpty,
@@ -142,6 +142,29 @@ def test_a_chat_with_a_picture_in_its_markdown(tmp_path: Path) -> None:
     judged(results, service)
     asked = [body["messages"] for body in service.heard]
     assert [{"role": "user", "content": "红围巾"}] in asked
+
+
+def test_a_picture_from_a_chat_is_on_the_disk_first(tmp_path: Path) -> None:
+    """Its bytes lie in the workspace's folder before the engine hears of it: a crash keeps them."""
+    files: list[Path] = []
+
+    async def made(rig: Rig) -> None:
+        await rig.stand_in()
+        tools = Tools(key=KEY, clock=rig.clock, folder=tmp_path / "partial")
+        speaking = openai.create(rig.endpoint_at(rig.url), tools)
+        answer = await speaking.submit(rig.asked(speaking), "sync")
+        await speaking.close()
+        assert isinstance(answer, Made)
+        assert answer.picture.data is None
+        files.append(Path(answer.picture.file))
+
+    def endpoint(url: str) -> Endpoint:
+        return Endpoint("relay", "openai", "m", url, options={"vendor": "chat-relay"})
+
+    rig = Rig("relay", openai, emulator, endpoint, tmp_path, "sync")
+    rig.settings["dialect"] = "relay-chat"
+    run(rig.through(made))
+    assert prompt_of_picture(files[0].read_bytes()) == prompt_sha(PROMPT)
 
 
 def test_an_error_inside_a_200_is_one_clear_sentence(tmp_path: Path) -> None:
