@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+EXTRAS := .venv-extras
 SOURCE ?= examples/hutong.txt
 NOTE_OUT ?= out/$(notdir $(basename $(SOURCE)))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -18,7 +19,7 @@ $(VENV)/core: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/dev: $(VENV)/core
-	@$(BIN)/pip install -q -c constraints.txt coverage fonttools hypothesis mypy opentelemetry-sdk pypdf pytest pytest-xdist ruff
+	@$(BIN)/pip install -q -c constraints.txt coverage fonttools hypothesis mcp mypy openai opentelemetry-sdk pypdf pytest pytest-xdist ruff schemathesis
 	@touch $@
 
 note: $(VENV)/core ## examples/hutong.txt into a note under out/, offline (SOURCE=… for another)
@@ -26,12 +27,25 @@ note: $(VENV)/core ## examples/hutong.txt into a note under out/, offline (SOURC
 
 test: $(VENV)/dev lint ## lint, types, every test
 	@sh tools/system_packages.sh
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not chaos"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not chaos and not extras"
 
 lint: $(VENV)/dev ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The extras' heavy packages have a virtual environment of their own, so that `make test` stays
+# light. Where the package index has no CPU build of torch by itself: TORCH_FROM='--index-url …'.
+# Without torch (no wheel for this platform) its tests are skipped by name.
+$(EXTRAS)/done: pyproject.toml constraints.txt constraints-extras.txt
+	@test -x $(EXTRAS)/bin/python || $(PYTHON) -m venv $(EXTRAS)
+	@$(EXTRAS)/bin/pip install -q -c constraints.txt -e . hypothesis pytest
+	@$(EXTRAS)/bin/pip install -q -c constraints.txt -c constraints-extras.txt $(TORCH_FROM) torch || echo "torch: no wheel here; its tests are skipped" >&2
+	@if $(EXTRAS)/bin/python -c 'import torch' 2>/dev/null; then $(EXTRAS)/bin/pip install -q -c constraints.txt -c constraints-extras.txt -e '.[gpu]'; fi
+	@touch $@
+
+test-extras: $(EXTRAS)/done ## what the heavy extras do: tiny GPU pipelines on the CPU
+	OMP_NUM_THREADS=1 $(EXTRAS)/bin/python -m pytest -m extras $$(grep -l 'pytest.mark.extras' tests/*.py)
 
 chaos: $(VENV)/dev ## the long fault suite: kills, faults, interleavings
 	$(BIN)/python -m pytest -m chaos
@@ -42,4 +56,7 @@ bench: $(VENV)/dev ## every benchmark, as ratios against a baseline in the same 
 clean: ## remove what was built; keeps out/
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help note test lint chaos bench clean
+clean-extras: ## remove the extras' environment
+	rm -rf $(EXTRAS)
+
+.PHONY: help note test test-extras clean-extras lint chaos bench clean

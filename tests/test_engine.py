@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from redloom.endpoint import Asked
@@ -200,3 +201,15 @@ def test_an_equal_row_much_later_is_not_bought_again(tmp_path: Path) -> None:
     statuses = run(main())
     assert (statuses[0], statuses[-1]) == ("ok", "duplicate")
     assert provider.billed() == 61
+
+
+def test_what_is_made_on_this_machine_is_made_again(tmp_path: Path) -> None:
+    """A worker that dies in the middle leaves nothing to settle: no doubt, no policy, no money."""
+
+    def local(provider: FakeProvider) -> None:
+        provider.caps = replace(provider.caps, lists_tasks=False, local=True, free=True)
+        provider.script = lambda _asked, number: "no-answer" if number == 1 else "made"
+
+    results, provider, _ = make(tmp_path, ["x", "y"], local)
+    assert [r.status for r in results] == ["ok", "ok"]
+    assert provider.submits == 3

@@ -248,3 +248,21 @@ def test_a_doubt_of_yesterday_is_not_bought_again(tmp_path: Path) -> None:
 
     assert statuses(run(main())) == ["in-doubt"]
     assert provider.submits == 1
+
+
+def test_a_run_is_made_only_where_it_may_be(tmp_path: Path) -> None:
+    """An engine with two endpoints: a run that names one is made there, also when resumed."""
+    clock = JumpingClock()
+    near, far = FakeProvider(clock.now), FakeProvider(clock.now)
+    near.seconds = lambda _prompt: 1.0
+
+    async def main() -> str:
+        equipped = [(fake_endpoint("near"), near), (fake_endpoint("far"), far)]
+        async with Engine(workspace=tmp_path / "ws", equipped=equipped, clock=clock) as engine:
+            run_id = await engine.add(["a", "b", "c"], endpoints=["far"])
+            await engine.pause(run_id)
+            await engine.resume(run_id)
+            return " ".join([result.endpoint async for result in engine.follow(run_id)])
+
+    assert run(main()) == "far far far"
+    assert (near.submits, far.submits) == (0, 3)

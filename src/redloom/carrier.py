@@ -29,6 +29,7 @@ from .errors import (
     WorkspaceError,
 )
 from .events import (
+    Advanced,
     Done,
     Ended,
     Money,
@@ -138,6 +139,16 @@ class Carrier:
                     f"Looking for lost answers failed ({error}).",
                 )
             )
+
+    def advanced(self, key: str, fraction: float) -> None:
+        """A service says how far it is with the job of ``key``; it is only passed on."""
+        now = self.clock.now()
+        for carried in self._runs.values():
+            for job in carried.hand.values():
+                if job.key == key:
+                    self.stream.tell(
+                        Advanced(at=now, run=job.run, row=job.row, take=job.take, fraction=fraction)
+                    )
 
     def wake(self) -> None:
         """Something changed: look again at once."""

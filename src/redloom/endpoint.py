@@ -176,6 +176,8 @@ class Tools:
     wire: Callable[..., Wire] = Wire
     folder: Path | None = None
     """Where pictures that come inside an answer are set down (`Picture.file`); None: in memory."""
+    progress: Callable[[str, float], None] = lambda _key, _fraction: None
+    """Told how far (0 to 1) the job of this key is, by services that say so while they work."""
 
 
 @dataclass(frozen=True, slots=True)

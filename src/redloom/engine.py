@@ -204,9 +204,16 @@ class Engine:
     def _create(self, config: EndpointConfig) -> Provider:
         from . import providers
 
-        tools = Tools(key=config.api_key, clock=self.clock, folder=self.workspace.partial)
+        tools = Tools(
+            key=config.api_key, clock=self.clock, folder=self.workspace.partial,
+            progress=self._advanced,
+        )  # fmt: skip
         made: Provider = providers.load(config.provider).create(config.endpoint(), tools)
         return made
+
+    def _advanced(self, key: str, fraction: float) -> None:
+        if self._carrier is not None:
+            self._carrier.advanced(key, fraction)
 
     # runs
 
@@ -223,10 +230,12 @@ class Engine:
         priority: int = 0,
         wait: bool = True,
         extend: str | None = None,
+        endpoints: Sequence[str] | None = None,
     ) -> str:
         """Write a run to the journal; its id. The same run again (digest, folder) is resumed.
 
         ``extend``: append what run ``extend`` does not have yet to it, behind its last row.
+        ``endpoints``: names of those of this engine that the run may be made at (None: all).
 
         With ``wait`` False the rows are written while the first of them are already made.
         Raises BadInput where the prompts cannot be read.
@@ -236,16 +245,16 @@ class Engine:
         if digest is None:
             prompts, digest = _digested(prompts, options)
         if extend is not None:
-            return await self._extend(extend, prompts, options, digest, budget)
+            return await self._extend(extend, prompts, options, digest, budget, endpoints)
         known = await self._known(folder, digest)
         if known is not None:
-            await self._take_again(known, budget)
+            await self._take_again(known, budget, endpoints)
             if not known.complete:
                 await self._begin_filling(known.id, prompts, options, wait)
             return known.id
         run = Run(
             new_run_id(self.clock.now()), self.clock.now(), kind, digest, folder,
-            options.record(), self.environment(), "open", priority, budget, currency, 0, False,
+            options.record(), self.environment(endpoints), "open", priority, budget, currency, 0, False,
             self.workspace.token,
         )  # fmt: skip
         await self.records.add_run(run)
@@ -281,6 +290,7 @@ class Engine:
         options: RunOptions,
         digest: str,
         budget: float | None,
+        endpoints: Sequence[str] | None,
     ) -> str:
         """Append to a run the prompts that it does not have yet."""
         record = await self._must(run)
@@ -296,12 +306,14 @@ class Engine:
         for start in range(0, len(fresh), CHUNK):
             await self.records.add_jobs(run, fresh[start : start + CHUNK], self.clock.now())
         await self.records.complete_run(run)
-        await self._take_again(record, budget)
+        await self._take_again(record, budget, endpoints)
         return run
 
-    async def _take_again(self, run: Run, budget: float | None) -> None:
+    async def _take_again(
+        self, run: Run, budget: float | None, endpoints: Sequence[str] | None
+    ) -> None:
         await self.records.reopen(run.id, ("in-doubt", "unpaid", "cancelled"))
-        environment = json.dumps(self.environment(), sort_keys=True)
+        environment = json.dumps(self.environment(endpoints), sort_keys=True)
         await self.records.own_run(run.id, self.workspace.token, environment, budget=budget)
         self._look()
 
@@ -321,9 +333,15 @@ class Engine:
         await self.records.complete_run(run)
         self._look()
 
-    def environment(self) -> dict[str, Any]:
-        """What runs of this process may touch: each endpoint's name and place."""
-        return {"places": {live.name: live.place for live in self.lives}}
+    def environment(self, endpoints: Sequence[str] | None = None) -> dict[str, Any]:
+        """What runs of this process may touch: each endpoint's name and place, or of some."""
+        lives = [live for live in self.lives if endpoints is None or live.name in endpoints]
+        return {"places": {live.name: live.place for live in lives}}
+
+    def _own_of(self, run: Run) -> list[str] | None:
+        """The run's endpoints that this process has; None, for all, where it has none of them."""
+        places = run.environment.get("places", {})
+        return [live.name for live in self.lives if live.name in places] or None
 
     async def stream(
         self,
@@ -415,7 +433,7 @@ class Engine:
     async def resume(self, run: str) -> None:
         """Carry a run on from here. Raises BadInput where there is none."""
         record = await self._must(run)
-        await self._take_again(record, None)
+        await self._take_again(record, None, self._own_of(record))
 
     async def cancel(self, run: str) -> bool:
         """Give up what is not paid for yet."""
@@ -430,7 +448,7 @@ class Engine:
         if soften:
             await self.records.allow_softening(run)
         number = await self.records.reopen(run, AGAIN)
-        await self._take_again(record, None)
+        await self._take_again(record, None, self._own_of(record))
         return number
 
     async def _control(self, run: str, state: str, *from_states: str) -> bool:

@@ -102,6 +102,15 @@ class Worked(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Advanced(Event):
+    """The service is this far with it: ``fraction`` of its steps, 0 to 1."""
+
+    row: int
+    take: int
+    fraction: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Downloaded(Event):
     """The picture is whole and verified in the store."""
 
@@ -193,7 +202,7 @@ class Ended(Event):
 
 Watcher = Callable[[Event], Awaitable[None] | None]
 
-_DROPPABLE = (Submitted, Running, Worked, Downloaded, Money, Held, Retrying)
+_DROPPABLE = (Submitted, Running, Advanced, Worked, Downloaded, Money, Held, Retrying)
 QUEUE = 10_000
 
 

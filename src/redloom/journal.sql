@@ -112,6 +112,63 @@ ALTER TABLE tasks ADD COLUMN polls INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE tasks ADD COLUMN seen_at REAL;
 ALTER TABLE tasks ADD COLUMN fetched_at REAL;
 
+-- migration: 3
+-- What `redloom serve` keeps: who called, what a repeated request meant, notes, opinions, hooks.
+INSERT OR IGNORE INTO meta VALUES ('studio', lower(hex(randomblob(32))));
+
+CREATE TABLE callers (
+  name       TEXT PRIMARY KEY,
+  hash       TEXT NOT NULL,               -- SHA-256 of the token; the token itself is nowhere
+  created    REAL NOT NULL,
+  per_minute REAL,                        -- pictures; NULL: no limit
+  budget     REAL,
+  currency   TEXT NOT NULL DEFAULT '',
+  revoked    REAL
+) WITHOUT ROWID;
+
+CREATE TABLE asked (                      -- a run as it was asked for over HTTP
+  run      TEXT PRIMARY KEY,
+  caller   TEXT NOT NULL,
+  name     TEXT NOT NULL DEFAULT '',
+  about    TEXT NOT NULL DEFAULT '{}',    -- JSON: what only the studio knows of it
+  reserved REAL NOT NULL DEFAULT 0,       -- what it may cost at most, while it goes on
+  currency TEXT NOT NULL DEFAULT '',
+  hook     TEXT NOT NULL DEFAULT '',      -- where its end is told
+  hook_state TEXT NOT NULL DEFAULT '',    -- empty, waiting, told, given-up
+  hook_tries INTEGER NOT NULL DEFAULT 0,
+  hook_at  REAL
+) WITHOUT ROWID;
+CREATE INDEX asked_by_caller ON asked (caller);
+
+CREATE TABLE repeats (                    -- Idempotency-Key
+  caller TEXT NOT NULL, key TEXT NOT NULL, digest TEXT NOT NULL, what TEXT NOT NULL DEFAULT '',
+  at REAL NOT NULL, PRIMARY KEY (caller, key)
+) WITHOUT ROWID;
+
+CREATE TABLE notes (
+  id      TEXT PRIMARY KEY,
+  created REAL NOT NULL,
+  updated REAL NOT NULL,
+  caller  TEXT NOT NULL,
+  state   TEXT NOT NULL,                  -- writing, outline, painting, setting, done, failed, cancelled, removed
+  title   TEXT NOT NULL DEFAULT '',
+  story   TEXT NOT NULL,
+  asked   TEXT NOT NULL,                  -- JSON: its settings
+  plan    TEXT NOT NULL DEFAULT '',       -- JSON: what the writer wrote; paid for once
+  run     TEXT NOT NULL DEFAULT '',       -- its pictures'
+  doing   TEXT NOT NULL DEFAULT '',       -- JSON: the edit under way, for the next start
+  error   TEXT NOT NULL DEFAULT '',
+  hook    TEXT NOT NULL DEFAULT ''
+) WITHOUT ROWID;
+CREATE INDEX notes_by_time ON notes (created);
+
+CREATE TABLE feedback (
+  image TEXT PRIMARY KEY,                 -- sha256 of the picture in the store
+  thumb INTEGER NOT NULL DEFAULT 0,       -- -1, 0, 1
+  used  INTEGER NOT NULL DEFAULT 0,
+  at    REAL NOT NULL
+) WITHOUT ROWID;
+
 -- name: meta
 SELECT value FROM meta WHERE name = :item;
 
@@ -372,3 +429,160 @@ WHERE tasks.run = :run AND tasks.id > :after ORDER BY tasks.id LIMIT :limit;
 -- name: tries_beside
 SELECT count(*) AS number, coalesce(sum(min(ended, :until) - max(started, :since)), 0) AS seconds
 FROM tasks WHERE run != :run AND account = :account AND started < :until AND ended > :since;
+
+-- The studio.
+
+-- name: add_caller
+INSERT INTO callers (name, hash, created, per_minute, budget, currency)
+VALUES (:who, :hash, :created, :per_minute, :budget, :currency) ON CONFLICT (name) DO NOTHING;
+
+-- name: callers
+SELECT * FROM callers ORDER BY created;
+
+-- name: caller
+SELECT * FROM callers WHERE name = :who;
+
+-- name: caller_by_hash
+SELECT * FROM callers WHERE hash = :hash;
+
+-- name: revoke_caller
+UPDATE callers SET revoked = :at WHERE name = :who AND revoked IS NULL;
+
+-- name: committed_of_caller
+SELECT coalesce(sum(CASE WHEN runs.state = 'open' OR runs.state = 'paused' THEN max(asked.reserved, spent) ELSE spent END), 0)
+FROM (SELECT asked.run, (SELECT coalesce(sum(price), 0) FROM tasks WHERE tasks.run = asked.run
+        AND billed IN ('yes', 'maybe') AND tasks.state != 'void') AS spent
+      FROM asked WHERE asked.caller = :caller) AS sums
+JOIN asked ON asked.run = sums.run LEFT JOIN runs ON runs.id = asked.run;
+
+-- name: spent_of_caller
+SELECT coalesce(sum(price), 0) FROM tasks JOIN asked ON asked.run = tasks.run
+WHERE asked.caller = :caller AND billed IN ('yes', 'maybe') AND tasks.state != 'void';
+
+-- name: add_asked
+INSERT INTO asked (run, caller, name, about, reserved, currency, hook, hook_state)
+VALUES (:run, :caller, :label, :about, :reserved, :currency, :hook, :hook_state)
+ON CONFLICT (run) DO NOTHING;
+
+-- name: asked
+SELECT * FROM asked WHERE run = :run;
+
+-- name: hooks_due
+SELECT asked.*, runs.state AS run_state FROM asked JOIN runs ON runs.id = asked.run
+WHERE hook_state = 'waiting' AND coalesce(hook_at, 0) <= :now AND runs.state IN ('done', 'cancelled');
+
+-- name: set_hook
+UPDATE asked SET hook_state = :state, hook_tries = :tries, hook_at = :at WHERE run = :run;
+
+-- name: add_repeat
+INSERT INTO repeats (caller, key, digest, at) VALUES (:caller, :key, :digest, :at)
+ON CONFLICT (caller, key) DO NOTHING;
+
+-- name: repeat
+SELECT * FROM repeats WHERE caller = :caller AND key = :key;
+
+-- name: set_repeat
+UPDATE repeats SET what = :what WHERE caller = :caller AND key = :key;
+
+-- name: page_of_runs
+SELECT runs.*, asked.caller, asked.name, asked.about FROM runs LEFT JOIN asked ON asked.run = runs.id
+WHERE (:before = '' OR (runs.created, runs.id) < (SELECT created, id FROM runs WHERE id = :before))
+  AND (:caller = '' OR asked.caller = :caller)
+  AND (:states = '[]' OR (CASE WHEN runs.state = 'open' AND runs.note != '' THEN 'waiting' ELSE runs.state END)
+       IN (SELECT value FROM json_each(:states)))
+  AND (:kinds = '[]' OR runs.kind IN (SELECT value FROM json_each(:kinds)))
+  AND (:words = '' OR asked.name LIKE :words ESCAPE '!' OR runs.id LIKE :words ESCAPE '!')
+ORDER BY runs.created DESC, runs.id DESC LIMIT :limit;
+
+-- name: unfinished_of
+SELECT * FROM runs WHERE state IN ('open', 'paused') AND kind IN (SELECT value FROM json_each(:kinds));
+
+-- name: filtered_rows
+SELECT jobs.*, runs.out, tasks.endpoint, tasks.model AS served, tasks.seed, tasks.size AS sent_size,
+       tasks.ticket_id, tasks.intent_at, tasks.accepted_at, tasks.closed_at, tasks.queued,
+       tasks.started, tasks.ended AS task_ended, tasks.price, tasks.currency, tasks.price_source,
+       tasks.billed, tasks.run AS task_run, tasks.job AS task_job, tasks.result,
+       images.sha256 AS source_sha256, images.width, images.height, images.about
+FROM jobs JOIN runs ON runs.id = jobs.run LEFT JOIN tasks ON tasks.id = jobs.task
+  LEFT JOIN images ON images.key = jobs.key
+WHERE jobs.id IN (
+  SELECT id FROM jobs WHERE run = :run
+    AND (:statuses = '[]' OR status IN (SELECT value FROM json_each(:statuses)))
+    AND (:words = '' OR request LIKE :words ESCAPE '!' OR input LIKE :words ESCAPE '!')
+  ORDER BY row, take LIMIT :limit OFFSET :offset)
+ORDER BY jobs.row, jobs.take;
+
+-- name: count_filtered
+SELECT count(*) FROM jobs WHERE run = :run
+  AND (:statuses = '[]' OR status IN (SELECT value FROM json_each(:statuses)))
+  AND (:words = '' OR request LIKE :words ESCAPE '!' OR input LIKE :words ESCAPE '!');
+
+-- name: one_row
+SELECT jobs.*, runs.out, tasks.endpoint, tasks.model AS served, tasks.seed, tasks.size AS sent_size,
+       tasks.ticket_id, tasks.intent_at, tasks.accepted_at, tasks.closed_at, tasks.queued,
+       tasks.started, tasks.ended AS task_ended, tasks.price, tasks.currency, tasks.price_source,
+       tasks.billed, tasks.run AS task_run, tasks.job AS task_job, tasks.result,
+       images.sha256 AS source_sha256, images.width, images.height, images.about
+FROM jobs JOIN runs ON runs.id = jobs.run LEFT JOIN tasks ON tasks.id = jobs.task
+  LEFT JOIN images ON images.key = jobs.key
+WHERE jobs.run = :run AND jobs.row = :row AND jobs.take = :take;
+
+-- name: live_of_jobs
+SELECT tasks.job, tasks.state, tasks.started, jobs.row, jobs.take, tasks.endpoint FROM tasks JOIN jobs ON jobs.id = tasks.job
+WHERE tasks.run = :run AND tasks.state IN ('intent', 'accepted', 'doubt', 'made') AND jobs.status = 'pending';
+
+-- name: done_since
+SELECT count(*) FROM jobs WHERE run = :run AND ended >= :since AND status IN ('ok', 'duplicate');
+
+-- name: image_by_sha
+SELECT * FROM images WHERE sha256 = :sha256 LIMIT 1;
+
+-- name: caller_of_image
+SELECT 1 FROM jobs JOIN asked ON asked.run = jobs.run WHERE jobs.image = :image AND asked.caller = :caller LIMIT 1;
+
+-- name: set_feedback
+INSERT INTO feedback (image, thumb, used, at) VALUES (:image, coalesce(:thumb, 0), coalesce(:used, 0), :at)
+ON CONFLICT (image) DO UPDATE SET thumb = coalesce(:thumb, thumb), used = coalesce(:used, used), at = :at
+RETURNING thumb, used;
+
+-- name: feedback_of
+SELECT image, thumb, used FROM feedback WHERE image IN (SELECT value FROM json_each(:images));
+
+-- name: record_of_endpoints
+SELECT tasks.endpoint, tasks.model, tasks.currency,
+  sum(tasks.state = 'stored') AS made, sum(tasks.state IN ('failed', 'refused', 'lost')) AS failed,
+  coalesce(sum(CASE WHEN tasks.billed = 'yes' THEN tasks.price END), 0) AS spent,
+  sum(coalesce(feedback.thumb, 0) = 1) AS up, sum(coalesce(feedback.thumb, 0) = -1) AS down,
+  sum(coalesce(feedback.used, 0) = 1) AS used,
+  sum(feedback.used = 1 OR feedback.thumb = 1) AS kept
+FROM tasks LEFT JOIN images ON images.task = tasks.id LEFT JOIN feedback ON feedback.image = images.sha256
+WHERE tasks.state != 'void'
+GROUP BY tasks.endpoint, tasks.model, tasks.currency;
+
+-- name: spent_by_day
+SELECT date(intent_at, 'unixepoch', 'localtime') AS day, currency, billed,
+  coalesce(sum(price), 0) AS amount, sum(state = 'stored') AS pictures
+FROM tasks WHERE state != 'void' AND billed IN ('yes', 'maybe') GROUP BY day, currency, billed ORDER BY day DESC LIMIT 400;
+
+-- name: add_note
+INSERT INTO notes (id, created, updated, caller, state, title, story, asked, hook)
+VALUES (:id, :created, :created, :caller, :state, :title, :story, :asked, :hook);
+
+-- name: note
+SELECT * FROM notes WHERE id = :id AND state != 'removed';
+
+-- name: page_of_notes
+SELECT * FROM notes WHERE state != 'removed'
+  AND (:before = '' OR (created, id) < (SELECT created, id FROM notes WHERE id = :before))
+  AND (:caller = '' OR caller = :caller)
+  AND (:words = '' OR title LIKE :words ESCAPE '!' OR story LIKE :words ESCAPE '!' OR plan LIKE :words ESCAPE '!')
+ORDER BY created DESC, id DESC LIMIT :limit;
+
+-- name: unfinished_notes
+SELECT * FROM notes WHERE state IN ('writing', 'painting', 'setting') ORDER BY created;
+
+-- name: set_note_values
+UPDATE notes SET updated = :at, state = coalesce(:state, state), title = coalesce(:title, title),
+  asked = coalesce(:asked, asked), plan = coalesce(:plan, plan), run = coalesce(:run, run),
+  doing = coalesce(:doing, doing), error = coalesce(:error, error)
+WHERE id = :id;

@@ -395,7 +395,10 @@ class Maker:
         self.floor.wake()
 
     async def unsettled(self, lost: Lost) -> None:
-        """Looking could not tell: the user's policy decides."""
+        """Looking could not tell: the user's policy decides. Made on this machine, it is made again."""
+        if lost.live.capabilities.local:
+            await self.proved(lost)
+            return
         policy = str(lost.carried.run.options.get("in_doubt", "wait"))
         text = Text(
             "请求发出后没有收到回答，也查不清是否已生成，可能已计费；下次启动会再查。",

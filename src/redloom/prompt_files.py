@@ -55,6 +55,21 @@ def read_prompts(
             yield reader.prompt(cells, row, line, table=table)
 
 
+def rows_as_written(source: Path, kind: str) -> Iterator[tuple[int, Sequence[Any]]]:
+    """The rows of a csv, tsv or xlsx as they stand, header and all. Raises BadInput."""
+    return _sheet(source) if kind == "xlsx" else _csv(source, kind)
+
+
+def records_as_written(source: Path, kind: str) -> Iterator[tuple[int, Mapping[str, Any], str]]:
+    """Line, cells and what is wrong, of each record of a txt, jsonl or json. Raises BadInput.
+
+    A json file's ``promptFiles`` are read: only for files of the user's own.
+    """
+    for line, cells in _records(source, kind):
+        kept = {name: cell for name, cell in cells.items() if name != _PROBLEM}
+        yield line, kept, str(cells.get(_PROBLEM, ""))
+
+
 def kind_of(source: Path) -> str:
     """``txt``, ``csv``, ``tsv``, ``xlsx``, ``jsonl`` or ``json``, by content where that is plain.
 

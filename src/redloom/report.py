@@ -22,8 +22,8 @@ from typing import Any
 
 from .clock import iso
 from .contact import card_of
-from .examine import make_thumb, thumb_name
 from .diary import Diary, diary_of
+from .examine import make_thumb, thumb_name
 from .figures import QUANTILES, Distance, distance, errors_by_class, latencies
 from .image import Store, write_whole
 from .journal import Journal, Row

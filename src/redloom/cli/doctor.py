@@ -135,7 +135,12 @@ async def _endpoints(settings: Settings, *, offline: bool) -> list[Finding]:
 
     history = await asyncio.to_thread(_history, settings)
     found = [
-        _endpoint(config, history.get(config.name, ""), offline=offline)
+        _endpoint(
+            config,
+            history.get(config.name, ""),
+            offline=offline,
+            asked_for=config.name in settings.endpoints,
+        )
         for config in every(settings)
     ]
     return list(await asyncio.gather(*found))
@@ -181,30 +186,55 @@ def _told(row: Row) -> str:
     return day + str(Text("，", ", ")).join(words) if words else ""
 
 
-async def _endpoint(config: EndpointConfig, history: str, *, offline: bool) -> Finding:
-    """Whether the key is there and the service takes it, and how it did lately."""
+async def _endpoint(
+    config: EndpointConfig, history: str, *, offline: bool, asked_for: bool
+) -> Finding:
+    """Whether the key is there and the service takes it, and how it did lately.
+
+    A server of one's own that nobody asked for is not set up, and no fault; so is an extra.
+    """
     from redloom.clock import clock_from_environment
+    from redloom.errors import MissingExtra
     from redloom.settings import check_clock
 
-    if not config.ready:
-        return Finding(config.name, "absent", Text(config.key_variable, config.key_variable))
+    if missing := _not_set_up(config, asked_for):
+        return Finding(config.name, "absent", missing)
     if offline and config.base_url:
-        return Finding(config.name, "ok", Text("密钥在（没有试）", "the key is there (not tried)"))
+        there = ("密钥在（没有试）", "the key is there (not tried)")
+        kept = ("已设置（没有试）", "set up (not tried)")
+        return Finding(config.name, "ok", Text(*(there if config.needs_key else kept)))
     began = time.monotonic()
     try:
         clock = clock_from_environment()
         check_clock(clock, [config])
-        tried = await _tried(config, clock)
+        what, tried = await _tried(config, clock)
+    except MissingExtra as error:
+        return Finding(config.name, "wrong" if asked_for else "absent", error.text)
     except RedloomError as error:
         return Finding(config.name, "wrong", error.text)
     took = f" {1000 * (time.monotonic() - began):.0f} ms" if config.base_url and tried else ""
-    what = _verdict(config, tried)
     more = "".join(f" · {text}" for text in (config.model, history) if text)
     return Finding(config.name, "ok", Text(what.zh + took + more, what.en + took + more))
 
 
-async def _tried(config: EndpointConfig, clock: Clock) -> bool:
-    """Whether the service could be asked about the key; raises what it says against it."""
+def _not_set_up(config: EndpointConfig, asked_for: bool) -> Text | None:
+    """Which variable would make the endpoint exist; None where it does."""
+    from redloom import providers
+
+    if not config.ready:
+        variable = config.key_variable
+    elif not asked_for and config.base_url:
+        variable = next(iter(providers.load(config.provider).DEFAULTS.url_variables), "")
+    else:
+        return None
+    return Text(f"没有设置 {variable}", f"{variable} is not set")
+
+
+async def _tried(config: EndpointConfig, clock: Clock) -> tuple[Text, bool]:
+    """What is to be said of it, and whether the service could be asked about the key.
+
+    Raises what the service says against the key.
+    """
     from redloom import providers
     from redloom.endpoint import Tools
 
@@ -213,7 +243,10 @@ async def _tried(config: EndpointConfig, clock: Clock) -> bool:
     try:
         if provider.capabilities().checks_key:
             await provider.check()
-        return bool(provider.capabilities().checks_key)
+        tried = bool(provider.capabilities().checks_key)
+        if hasattr(provider, "about"):  # what a provider of this machine's own has found
+            return provider.about(), tried
+        return _verdict(config, tried), tried
     finally:
         await provider.close()
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from redloom.errors import BadInput, BadSettings, ServiceError, Usage
+from redloom.errors import BadInput, Usage
 from redloom.lang import Text
 
 from .common import Common, command, option
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from redloom.note.illustrator import Illustrator
     from redloom.note.make import NoteEvent, NoteResult, NoteSettings
     from redloom.note.source import Source
-    from redloom.note.writer import Wish, Writer, Written
+    from redloom.note.writer import Writer
     from redloom.settings import Settings
 
 OUT = Path("out")
@@ -106,6 +106,8 @@ def note(common: Common, source: str, endpoints: tuple[str, ...], **asked: Any) 
     settings = common.settings(writer=asked["writer"], theme=asked["theme"])
     story = _story(source)
     wanted = _settings(settings, story, asked)
+    from redloom.note.writers import writer_of
+
     writer = writer_of(settings, offline=asked["offline"] or asked["dry_run"])
     illustrate = None
     if not asked["offline"] and asked["images"] != 0:
@@ -244,68 +246,6 @@ def parse_budget(text: str | None) -> Budget | None:
 def names_of(endpoints: tuple[str, ...]) -> list[str]:
     """``--endpoint a,b`` is the same as naming them one by one."""
     return [name for word in endpoints for name in word.split(",") if name]
-
-
-def writer_of(settings: Settings, *, offline: bool) -> Writer:
-    """Who writes: the one named, else the model where there is a key, else the local one.
-
-    Raises BadSettings where the named one cannot.
-    """
-    name = settings.writer
-    if name not in ("auto", "local", "llm"):
-        raise BadSettings(
-            f"没有叫“{name}”的写手；可选 auto、local、llm。没有花钱。",
-            f"There is no writer “{name}”; choose auto, local or llm. Nothing was spent.",
-        )
-    if offline or name == "local" or (name == "auto" and settings.chat is None):
-        from redloom.note.writer_local import LocalWriter
-
-        return LocalWriter()
-    chat = _chat_writer(settings)
-    return chat if name == "llm" else OrLocal(chat)
-
-
-@dataclass(frozen=True)
-class OrLocal:
-    """The model's words; where its service fails, the story's own, and a word about it.
-
-    Only for ``--writer auto``: a person who names ``llm`` hears of the failure instead.
-    """
-
-    chat: Writer
-    name: str = "auto"
-
-    @property
-    def identity(self) -> str:
-        """Changes with the model's."""
-        return f"auto/{self.chat.identity}"
-
-    async def write(self, source: Source, wish: Wish) -> Written:
-        """The plan by either."""
-        from redloom.note.writer_local import LocalWriter
-
-        try:
-            return await self.chat.write(source, wish)
-        except ServiceError as error:
-            why = error.text
-        written = await LocalWriter().write(source, wish)
-        warning = Text(
-            f"文字服务没有写成，文字取自原文（{why.zh}）",
-            f"The text service could not write it, so the words are the story's own ({why.en})",
-        )
-        return replace(written, warnings=(*written.warnings, warning))
-
-
-def _chat_writer(settings: Settings) -> Writer:
-    from redloom.clock import clock_from_environment
-    from redloom.note.writer_llm import ChatWriter
-    from redloom.settings import check_address
-
-    chat, clock = settings.chat, clock_from_environment()
-    if chat is None:
-        return ChatWriter("")  # says which key is missing
-    check_address(clock, "chat", chat.base_url)
-    return ChatWriter(chat.api_key, model=chat.model, base_url=chat.base_url, clock=clock)
 
 
 async def _make(

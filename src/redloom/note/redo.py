@@ -37,6 +37,10 @@ class Change:
     prompt: str | None = None
     title: str | None = None
     theme: str | None = None
+    cover: int | None = None
+    """The row of the picture that the cover shall show; what the cover showed takes its place."""
+    body: str | None = None
+    tags: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ def _read(note: Path, change: Change) -> _State:
             f"{note} 里的 post.json 或图片不完整，没法在它上面改；请重新生成这篇笔记。",
             f"post.json or a picture in {note} is incomplete, so it cannot be redone; make the note again.",
         ) from error
-    if all(value is None for value in (change.text, change.prompt, change.title, change.theme)):
+    if all(value is None for name, value in _described(change).items() if name != "page"):
         raise BadInput(
             "没有说要改什么：用 --text、--prompt、--title 或 --theme。",
             "Nothing to change was named: use --text, --prompt, --title or --theme.",
@@ -122,6 +126,12 @@ def _asked(state: _State, change: Change) -> _State:
         look = replace(look, theme=change.theme)
     if change.title is not None:
         plan = retitled(plan, change.title)
+    if change.body is not None:
+        plan = plan.model_copy(update={"body": change.body})
+    if change.tags is not None:
+        plan = plan.model_copy(update={"tags": change.tags})
+    if change.cover is not None:
+        state, plan = _covered(state, plan, change.cover)
     if change.text is not None and change.page is not None:
         plan = _reworded(state, plan, change.page, change.text)
     return replace(state, plan=plan, look=look)
@@ -135,6 +145,45 @@ def retitled(plan: NotePlan, title: str) -> NotePlan:
     others = tuple(one for one in plan.titles if squeezed(one.text) != squeezed(title))
     cover = plan.cover.model_copy(update={"title": title})
     return plan.model_copy(update={"titles": (Title(text=title), *others)[:5], "cover": cover})
+
+
+def _covered(state: _State, plan: NotePlan, row: int) -> tuple[_State, NotePlan]:
+    """Picture ``row`` and the cover's change places, words and all. Raises BadInput."""
+    first = next((at for at, one in enumerate(plan.prompts) if one.purpose == "cover"), None)
+    made = {one.row: one for one in state.pictures if one.ok}
+    if first is None or row not in made or not 1 <= row <= len(plan.prompts):
+        raise BadInput(
+            f"没有第 {row} 幅做好的配图可以放上封面。",
+            f"There is no finished picture {row} to put on the cover.",
+        )
+    here, there = plan.prompts[first], plan.prompts[row - 1]
+    prompts = _with(plan.prompts, first, here.model_copy(update={"prompt": there.prompt}))
+    prompts = (
+        _with(prompts, row - 1, there.model_copy(update={"prompt": here.prompt}))
+        if row - 1 != first
+        else prompts
+    )
+    places = {first + 1: row, row: first + 1}
+    pictures = tuple(replace(one, row=places.get(one.row, one.row)) for one in state.pictures)
+    ordered = tuple(sorted(pictures, key=lambda one: one.row))
+    return replace(state, pictures=ordered), plan.model_copy(update={"prompts": prompts})
+
+
+def card_markdown(note: Path, page: int) -> tuple[str, tuple[Block, ...], str, str]:
+    """Card ``page`` as it is edited: its kind, its blocks or (cover, closing, picture) its text,
+    and its picture's words. For a thread. Raises BadInput where there is no such note or page.
+    """
+    state = _read(note, Change(page=page, prompt=""))
+    card, shown = state.drawn.cards[page - 1], state.drawn.shows[page - 1]
+    plan = state.plan
+    prompt = "" if shown is None else plan.prompts[shown].prompt
+    if card.kind == "cover":
+        return "cover", (), f"{plan.cover.title}\n{plan.cover.subtitle}".strip(), prompt
+    if card.kind == "closing":
+        return "closing", (), plan.closing, prompt
+    if shown is not None:
+        return "picture", (), plan.prompts[shown].caption, prompt
+    return "page", tuple(state.drawn.blocks[page - 1]), "", prompt
 
 
 def _reworded(state: _State, plan: NotePlan, page: int, text: str) -> NotePlan:
@@ -251,7 +300,8 @@ def _made(state: _State, asked: _State, change: Change, label: Label, made_at: s
 
 
 def _described(change: Change) -> dict[str, Any]:
-    return {key: getattr(change, key) for key in ("page", "text", "prompt", "title", "theme")}
+    names = ("page", "text", "prompt", "title", "theme", "cover", "body", "tags")
+    return {key: getattr(change, key) for key in names}
 
 
 def _unchanged(state: _State, drawn: Drawn, change: Change, only_page: bool) -> set[int]:
@@ -261,7 +311,11 @@ def _unchanged(state: _State, drawn: Drawn, change: Change, only_page: bool) -> 
             raise _does_not_fit(drawn, change)
         return set()
     changed = {change.page - 1} if change.page is not None else set()
-    changed |= {0} if change.title is not None else set()
+    changed |= {0} if change.title is not None or change.tags is not None else set()
+    if change.cover is not None:
+        changed |= {0, *(at for at, shown in enumerate(drawn.shows) if shown == change.cover - 1)}
+    if change.tags is not None:
+        changed |= {at for at, card in enumerate(drawn.cards) if card.kind == "closing"}
     return set(range(len(drawn.cards))) - changed
 
 
