@@ -222,6 +222,37 @@ def test_references_find_their_way(tmp_path: Path) -> None:
         assert len(reasons) >= told
 
 
+@pytest.mark.parametrize(
+    ("dialect", "key", "kind"),
+    [
+        ("relay", KEY, None),
+        ("relay", "wrong", KeyRefused),
+        ("relay-no-v1", KEY, None),
+        ("relay-no-v1", "wrong", KeyRefused),
+        ("minimax", KEY, None),
+        ("minimax", "wrong", KeyRefused),
+    ],
+)
+def test_keys_are_tried_for_free_everywhere(
+    dialect: str, key: str, kind: type[ServiceError] | None, tmp_path: Path
+) -> None:
+    """By the list of models, or where there is none by a request that is refused before any work."""
+
+    async def tried(rig: Rig) -> None:
+        await rig.stand_in()
+        speaking = rig.provider(key=key)
+        if kind is None:
+            await speaking.check()
+        else:
+            assert isinstance(await rig.raised(speaking.check()), kind)
+        rig.accepted(0)
+
+    name = "minimax" if dialect == "minimax" else "openai"
+    rig = Rig(name, openai, emulator, lambda url: Endpoint(name, name, "image-01", url), tmp_path)
+    rig.settings["dialect"] = dialect
+    run(rig.through(tried))
+
+
 # what is sent
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from redloom.settings import EndpointConfig, Settings
 
 Row = dict[str, Any]
-_SIZES_SHOWN = 5
+_SIZES_SHOWN = 3
 
 
 @command(

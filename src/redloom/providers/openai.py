@@ -183,7 +183,7 @@ class OpenAI:
         path = self._path(self._vendor.checks, self._form().name)
         answer = await self._voice.query(self._wire.get(path, timeout_s=30.0))
         if answer.status in (404, 405) and not self._vendor.known:
-            return None  # a relay without a list of models: nothing to try the key with
+            return await self._check_by_refusal()  # a relay without a list of models
         if answer.status != 200 or answer.body is None or read(answer) is not None:
             raise self._voice.query_error(answer)
         return None
