@@ -432,6 +432,8 @@ def test_every_documented_code_has_its_class(vendor: str, code: str) -> None:
         ({"detail": [{"loc": ["body", "size"], "msg": "extra"}]}, 422, Refused),
         ({"success": False, "message": "余额不足"}, 200, AccountEmpty),
         ({"error": {"message": "Unknown parameter: 'max_tokens'.", "code": "unknown_parameter"}}, 400, Refused),
+        ({"error": {"message": "Unknown parameter: 'moderation'.", "type": "invalid_request_error"}}, 400, Refused),
+        ({"error": {"message": "不支持的参数 moderation"}}, 400, Refused),
         ("", 504, AnswerLost),
         ("<html>", 200, AnswerLost),
         ("", 401, KeyRefused),
