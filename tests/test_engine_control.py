@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
-from redloom.endpoint import Asked
+from redloom.endpoint import Asked, Capabilities
 from redloom.engine import Engine, Result, RunOptions
 from redloom.errors import AccountEmpty, ServiceError
 from redloom.testing import FakeProvider, Fate, JumpingClock, fake_endpoint, run
@@ -266,3 +266,23 @@ def test_a_run_is_made_only_where_it_may_be(tmp_path: Path) -> None:
 
     assert run(main()) == "far far far"
     assert (near.submits, far.submits) == (0, 3)
+
+
+def test_what_waits_at_a_slow_service_goes_to_an_idle_one(tmp_path: Path) -> None:
+    """In the drain a task that only waits is cancelled there, free of charge, and made elsewhere."""
+    clock = JumpingClock()
+    caps = Capabilities(
+        lanes=("async",), queues_excess=True, lists_tasks=True, list_lag_s=2.0, typical_s=60.0,
+        cancels=True,
+    )  # fmt: skip
+    slow = FakeProvider(clock.now, seconds=lambda _: 300.0, slots=1, caps=caps)
+    quick = FakeProvider(clock.now, seconds=lambda _: 20.0, slots=1, caps=caps)
+
+    async def main() -> list[str]:
+        equipped = [(fake_endpoint("slow"), slow), (fake_endpoint("quick"), quick)]
+        async with Engine(workspace=tmp_path, equipped=equipped, clock=clock) as engine:
+            return [r.status for r in await engine.generate([f"p{k}" for k in range(8)])]
+
+    assert run(main()) == ["ok"] * 8
+    assert any(task.canceled for task in slow.tasks.values())
+    assert slow.billed() + quick.billed() == 8

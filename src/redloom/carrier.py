@@ -46,7 +46,7 @@ from .looking import Lost
 from .making import Maker
 from .records import Job, JobEnding, Records, Run
 from .retry import Policy
-from .route import Live, asked_of, choose, fits
+from .route import Live, asked_of, better_elsewhere, choose, fits
 from .settle import CRASH_S
 
 log = logging.getLogger("redloom")
@@ -107,6 +107,7 @@ class Carrier:
         self._due()
         self._dispatch()
         self._note_backlog()
+        self._take_back()
         await self._end_idle_runs()
         if self.fault is not None:
             raise self.fault
@@ -363,6 +364,22 @@ class Carrier:
         if left is None or len(lives) < 2:
             return None
         return left / max(1, carried.remaining)
+
+    def _take_back(self) -> None:
+        """In the drain: tasks that only wait at a busy endpoint while a better one is idle."""
+        now = self.clock.now()
+        if len(self.lives) < 2 or any(c.ready for c in self._runs.values()):
+            return
+        for flight in list(self.maker.flights.values()):
+            able = flight.slot.queued and not flight.stolen and flight.live.capabilities.cancels
+            if not able or flight.carried.stopping:
+                continue
+            lives, request = self._able(flight.carried, flight.job)
+            if better_elsewhere(flight.live, lives, request, now):
+                work = asyncio.get_running_loop().create_task(self.maker.take_back(flight))
+                self._work.add(work)
+                work.add_done_callback(self._work.discard)
+                return  # one at a time: the next look sees what became of it
 
     def _note_backlog(self) -> None:
         """Whether an endpoint has more work than it can take now: its polls may be lazier then."""

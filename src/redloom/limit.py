@@ -324,6 +324,11 @@ class Slot:
         self._gate: Gate | None = gate
         self._running = self._queued = 0
 
+    @property
+    def queued(self) -> bool:
+        """Whether its task was last seen to wait at the service."""
+        return self._queued > 0
+
     def saw(self, running: bool) -> bool:
         """The service said that it runs, or still waits; whether that is news."""
         now = (1, 0) if running else (0, 1)

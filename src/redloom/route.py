@@ -155,7 +155,7 @@ def gate_for(
     published = provider.limits()
     capabilities = provider.capabilities()
     pace = _pace(endpoint, published, capabilities)
-    slots = _concurrency(endpoint.limits, published, lane)
+    slots = concurrency(endpoint.limits, published, lane)
     if slots is not None:
         slots = max(1, int(slots * endpoint.share))
     ahead = submit_ahead(slots or 8, REACTION_S, timing.mean) if lane == "async" else 0
@@ -178,7 +178,8 @@ def _pace(endpoint: Endpoint, published: Limits, capabilities: Capabilities) -> 
     return Pace(FIRST_RATE, growing=True) if unknown else Pace(None)
 
 
-def _concurrency(own: Limits, published: Limits, lane: Lane) -> int | None:
+def concurrency(own: Limits, published: Limits, lane: Lane) -> int | None:
+    """Tasks at once on a lane: what was set, else what is published; None: no limit known."""
     if lane == "sync":
         return published.sync_concurrency if own.sync_concurrency is None else own.sync_concurrency
     return published.concurrency if own.concurrency is None else own.concurrency
@@ -205,6 +206,20 @@ def choose(
         if _worth(live, able, now, remaining):
             return live
     return None
+
+
+def better_elsewhere(here: Live, lives: Iterable[Live], request: Request, now: float) -> bool:
+    """Whether a task that still waits ``here`` would be done sooner at an idle endpoint.
+
+    At best it is the next to start here: after ``E[S] / c`` on average, and then takes ``E[S]``.
+    """
+    stay = here.timing.mean * (1.0 + 1.0 / here.at_once)
+    for live in lives:
+        idle = live is not here and live.takes(request) and live.wait_s(now) == 0.0
+        expected = live.expected_s(now) if idle else None
+        if expected is not None and live.gate.outstanding < live.at_once and expected < stay:
+            return True
+    return False
 
 
 def _cost(live: Live) -> float:

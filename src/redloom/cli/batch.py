@@ -239,6 +239,7 @@ async def _carry(
     common: Common, settings: Settings, names: list[str], plan: Plan, budget: Budget | None
 ) -> int:
     from redloom.engine import Engine, absolute
+    from redloom.equip import lane_advice
 
     from .carrying import attend, softener_of
 
@@ -247,6 +248,10 @@ async def _carry(
     soften = softener_of(settings) if plan.given["soften"] else None
     async with Engine(names, settings=settings, jobs=jobs, lane=lane, soften=soften) as engine:
         extend = await _room(engine, plan, absolute(plan.out))
+        for live in engine.lives:
+            advice = lane_advice(live, plan.wanted - plan.invalid)
+            if advice is not None:
+                common.hint(advice.zh, advice.en)
         run = await engine.add(
             plan.prompts(), out=plan.out, options=plan.options(settings), kind="batch",
             digest=plan.digest, budget=None if budget is None else float(budget.limit),
