@@ -160,9 +160,9 @@ class Polls:
         for watch in self._watches:
             idle = watch.started is not None and not (watch.failures or watch.busy)
             if idle and watch.due > now:
-                wanted = watch.asked + self._planned(watch, watch.asked)
-                if wanted < watch.due:
-                    self._push(max(now, wanted), watch)
+                interval = self._planned(watch, watch.asked)
+                if watch.asked + interval < watch.due:
+                    self._push(max(now, watch.asked + interval), watch, interval)
 
     def ask_now(self, ticket: Ticket) -> None:
         """Something is known to have happened to this ticket: ask about it at once."""
@@ -173,15 +173,20 @@ class Polls:
 
     # the heap
 
-    def _push(self, due: float, watch: Watch) -> None:
+    def _push(self, due: float, watch: Watch, interval: float = 0.0) -> None:
+        """``interval``: the planned one, which counts as demand; 0: a single query, at once."""
         self._demand -= 1.0 / watch.interval if watch.interval else 0.0
-        watch.due, watch.interval = due, max(0.0, due - watch.asked)
+        watch.due, watch.interval = due, interval
         self._demand += 1.0 / watch.interval if watch.interval else 0.0
         watch.turn, watch.busy = watch.turn + 1, False
         heapq.heappush(self._heap, (due, next(self._count), watch.turn, watch))
         self._wake.set()
         if self._loop is None or self._loop.done():
             self._loop = asyncio.get_running_loop().create_task(self._serve())
+
+    def _push_planned(self, watch: Watch, now: float) -> None:
+        interval = self._interval(watch, now)
+        self._push(now + interval, watch, interval)
 
     def _forget(self, watch: Watch) -> None:
         self._watches.discard(watch)
@@ -256,7 +261,7 @@ class Polls:
         if isinstance(outcome, Waiting):
             watch.queued = outcome.times.queued or watch.queued
             self._note_state(watch, outcome.running, outcome.times.started, now)
-            self._push(now + self._interval(watch, now), watch)
+            self._push_planned(watch, now)
         elif isinstance(outcome, Unknown) and self._may_appear(watch, now):
             self._push(now + min(GRACE_S / 6, LONGEST_S), watch)
         elif not watch.answer.done():
@@ -358,7 +363,7 @@ class Polls:
             return
         watch.listed = watch.asked + watch.offset
         self._note_state(watch, seen.state == "running", seen.started, now)
-        self._push(now + self._interval(watch, now), watch)
+        self._push_planned(watch, now)
 
     def _judge_list(self, watch: Watch, outcome: Outcome) -> None:
         """Whether the last list had been behind: it showed as unfinished what had ended."""
