@@ -61,3 +61,13 @@ def test_it_listens_and_ends(tmp_path: Path) -> None:
 def test_wrong_options(words: tuple[str, str]) -> None:
     """What cannot be read is exit 2."""
     assert CliRunner().invoke(cli, ["emulate", "dashscope", *words]).exit_code == 2
+
+
+def test_a_dialect_that_nobody_speaks_is_named() -> None:
+    """--dialect says whom it is like; a wrong one is told with the known, and only where there are some."""
+    done = CliRunner().invoke(cli, ["emulate", "openai", "--dialect", "martian"])
+    assert done.exit_code == 2
+    assert "relay-strict" in done.output
+    done = CliRunner().invoke(cli, ["emulate", "dashscope", "--dialect", "martian"])
+    assert done.exit_code == 2
+    assert "--dialect" in done.output

@@ -102,6 +102,20 @@ def test_both_pages_show_the_same_code() -> None:
     assert len(blocks("providers.md")) == 3
 
 
+@pytest.mark.parametrize("page", ["providers.md", "providers.zh-CN.md"])
+def test_the_table_of_services_is_true(page: str) -> None:
+    """Every row names a provider that is there, with variables that it really reads."""
+    rows = re.findall(
+        r"^\| `(\w+)` \|.*\| (.*?) \| (.*?) \|$", (DOCS / page).read_text("utf-8"), re.MULTILINE
+    )
+    assert len(rows) >= 10
+    for name, keys, addresses in rows:
+        defaults = providers.load(name).DEFAULTS
+        options = [v for names in defaults.option_variables.values() for v in names]
+        assert set(re.findall(r"`(\w+)`", keys)) <= set(defaults.key_variables), name
+        assert set(re.findall(r"`(\w+)`", addresses)) <= {*defaults.url_variables, *options}, name
+
+
 def test_the_example_is_as_well_kept_as_our_own(tmp_path: Path) -> None:
     """ruff finds nothing in it, with the project's own settings."""
     for number, text in enumerate(blocks("providers.md")):

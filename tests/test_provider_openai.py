@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from redloom.conformance.rig import KEY, Rig
+from redloom.conformance.rig import KEY, PROMPT, Rig
 from redloom.emulators import openai as emulator
 from redloom.emulators.ledger import prompt_sha
 from redloom.emulators.openai import OpenAIEmulator
 from redloom.emulators.pictures import prompt_of_picture
-from redloom.endpoint import Answer, Asked, Endpoint, Provider, Tools
+from redloom.endpoint import Answer, Asked, Endpoint, Made, Provider, Tools
 from redloom.engine import Engine, Result
 from redloom.errors import (
     AccountEmpty,
@@ -144,6 +144,29 @@ def test_a_chat_with_a_picture_in_its_markdown(tmp_path: Path) -> None:
     assert [{"role": "user", "content": "红围巾"}] in asked
 
 
+def test_a_picture_from_a_chat_is_on_the_disk_first(tmp_path: Path) -> None:
+    """Its bytes lie in the workspace's folder before the engine hears of it: a crash keeps them."""
+    files: list[Path] = []
+
+    async def made(rig: Rig) -> None:
+        await rig.stand_in()
+        tools = Tools(key=KEY, clock=rig.clock, folder=tmp_path / "partial")
+        speaking = openai.create(rig.endpoint_at(rig.url), tools)
+        answer = await speaking.submit(rig.asked(speaking), "sync")
+        await speaking.close()
+        assert isinstance(answer, Made)
+        assert answer.picture.data is None
+        files.append(Path(answer.picture.file))
+
+    def endpoint(url: str) -> Endpoint:
+        return Endpoint("relay", "openai", "m", url, options={"vendor": "chat-relay"})
+
+    rig = Rig("relay", openai, emulator, endpoint, tmp_path, "sync")
+    rig.settings["dialect"] = "relay-chat"
+    run(rig.through(made))
+    assert prompt_of_picture(files[0].read_bytes()) == prompt_sha(PROMPT)
+
+
 def test_an_error_inside_a_200_is_one_clear_sentence(tmp_path: Path) -> None:
     """HTTP 200 with an error in it is no picture and no doubt, but what it says."""
 
@@ -197,6 +220,37 @@ def test_references_find_their_way(tmp_path: Path) -> None:
         judged(results, service)
         assert service.references == [1, 1]
         assert len(reasons) >= told
+
+
+@pytest.mark.parametrize(
+    ("dialect", "key", "kind"),
+    [
+        ("relay", KEY, None),
+        ("relay", "wrong", KeyRefused),
+        ("relay-no-v1", KEY, None),
+        ("relay-no-v1", "wrong", KeyRefused),
+        ("minimax", KEY, None),
+        ("minimax", "wrong", KeyRefused),
+    ],
+)
+def test_keys_are_tried_for_free_everywhere(
+    dialect: str, key: str, kind: type[ServiceError] | None, tmp_path: Path
+) -> None:
+    """By the list of models, or where there is none by a request that is refused before any work."""
+
+    async def tried(rig: Rig) -> None:
+        await rig.stand_in()
+        speaking = rig.provider(key=key)
+        if kind is None:
+            await speaking.check()
+        else:
+            assert isinstance(await rig.raised(speaking.check()), kind)
+        rig.accepted(0)
+
+    name = "minimax" if dialect == "minimax" else "openai"
+    rig = Rig(name, openai, emulator, lambda url: Endpoint(name, name, "image-01", url), tmp_path)
+    rig.settings["dialect"] = dialect
+    run(rig.through(tried))
 
 
 # what is sent
@@ -378,6 +432,8 @@ def test_every_documented_code_has_its_class(vendor: str, code: str) -> None:
         ({"detail": [{"loc": ["body", "size"], "msg": "extra"}]}, 422, Refused),
         ({"success": False, "message": "余额不足"}, 200, AccountEmpty),
         ({"error": {"message": "Unknown parameter: 'max_tokens'.", "code": "unknown_parameter"}}, 400, Refused),
+        ({"error": {"message": "Unknown parameter: 'moderation'.", "type": "invalid_request_error"}}, 400, Refused),
+        ({"error": {"message": "不支持的参数 moderation"}}, 400, Refused),
         ("", 504, AnswerLost),
         ("<html>", 200, AnswerLost),
         ("", 401, KeyRefused),

@@ -43,6 +43,7 @@ The way of one picture, in the order that it goes
     image         the finished picture: store, derived formats
     examine       one look at a finished picture: thumbnail, fingerprint, doubts
     finish        from a finished task to a file and an outcome on record
+    floor         what the work on one picture asks of the carrier
     making        one picture, from its slot to its outcome
     carrier       carries jobs down the way
     manifest      what a run leaves: manifest.jsonl and manifest.csv
@@ -55,6 +56,7 @@ The way of one picture, in the order that it goes
 The rooms
     typeset       cards: themes, faces, title breaks, drawing
     diffusers_worker  a process per GPU for the provider `diffusers`: batches, models, their rescue
+    cluster       GPUs of many machines: the same batches, made by Ray actors
     providers     one file each, found by name
     emulators     one file each: the service's protocol, limits, traps, ledger
     testing       the jumping clock and the fake provider, for our tests and for yours
@@ -64,6 +66,7 @@ The rooms
     equip         endpoints put to use: gates, lanes, poll schedulers
     wanted        a run's options, and the jobs of each row
     engine        add runs, follow them, pause, resume, cancel
+    audit         the account's tasks against the ledger; what nobody collected is collected
     conformance   what every provider must do, as cases against its emulator
     eta           when a run will be over
     progress      a run as a person watches it

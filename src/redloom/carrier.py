@@ -46,7 +46,7 @@ from .looking import Lost
 from .making import Maker
 from .records import Job, JobEnding, Records, Run
 from .retry import Policy
-from .route import Live, asked_of, choose, fits
+from .route import Live, asked_of, better_elsewhere, choose, fits
 from .settle import CRASH_S
 
 log = logging.getLogger("redloom")
@@ -107,6 +107,7 @@ class Carrier:
         self._due()
         self._dispatch()
         self._note_backlog()
+        self._take_back()
         await self._end_idle_runs()
         if self.fault is not None:
             raise self.fault
@@ -236,6 +237,7 @@ class Carrier:
             carried.hand.pop(job.id, None)
             self.free_key(job)
         carried.ready.clear()
+        carried.parked.clear()
         carried.exhausted, carried.cursor = False, 0
 
     async def _end_idle_runs(self) -> None:
@@ -248,6 +250,8 @@ class Carrier:
     def _stuck(self, carried: Carried) -> bool:
         """Jobs are left, but every endpoint that could make them needs a person first."""
         lives = self._lives_of(carried)
+        if carried.parked and not carried.ready and not carried.hand and carried.exhausted:
+            return True
         if self._fallback_of(carried):
             return False
         return bool(lives) and not carried.hand and all(live.gate.stopped for live in lives)
@@ -350,12 +354,20 @@ class Carrier:
             remaining=carried.remaining, affordable=self._affordable(carried, lives),
         )  # fmt: skip
         if live is None:
-            return False
+            return self._parked(carried, lives, request)
         if self.records.stored_now(job.key):
             # An equal row was made after this one had been read.
             self.begin(carried, carried.take(), self.maker.from_store(carried, job))
             return True
         return self._start(carried, job, live)
+
+    def _parked(self, carried: Carried, lives: Sequence[Live], request: Request) -> bool:
+        """Set the next job aside where only stopped endpoints could make it, and others go on."""
+        able = [live for live in lives if live.takes(request)]
+        if not all(live.gate.stopped for live in able) or all(live.gate.stopped for live in lives):
+            return False
+        carried.parked.append(carried.ready.popleft())
+        return True
 
     def _affordable(self, carried: Carried, lives: Sequence[Live]) -> float | None:
         """What the run can spend on each picture left; None where nothing has to be chosen."""
@@ -363,6 +375,22 @@ class Carrier:
         if left is None or len(lives) < 2:
             return None
         return left / max(1, carried.remaining)
+
+    def _take_back(self) -> None:
+        """In the drain: tasks that only wait at a busy endpoint while a better one is idle."""
+        now = self.clock.now()
+        if len(self.lives) < 2 or any(c.ready for c in self._runs.values()):
+            return
+        for flight in list(self.maker.flights.values()):
+            able = flight.slot.queued and not flight.stolen and flight.live.capabilities.cancels
+            if not able or flight.carried.stopping:
+                continue
+            lives, request = self._able(flight.carried, flight.job)
+            if better_elsewhere(flight.live, lives, request, now):
+                work = asyncio.get_running_loop().create_task(self.maker.take_back(flight))
+                self._work.add(work)
+                work.add_done_callback(self._work.discard)
+                return  # one at a time: the next look sees what became of it
 
     def _note_backlog(self) -> None:
         """Whether an endpoint has more work than it can take now: its polls may be lazier then."""
@@ -380,7 +408,8 @@ class Carrier:
     def _able(self, carried: Carried, job: Job) -> tuple[list[Live], Request]:
         """The endpoints to choose from; a fallback is asked whatever model was named."""
         own, spare = self._lives_of(carried), self._fallback_of(carried)
-        given_up = carried.tally(job).fallback or (own and all(one.gate.stopped for one in own))
+        able = [one for one in own if one.takes(job.request)]
+        given_up = carried.tally(job).fallback or (able and all(one.gate.stopped for one in able))
         if spare and given_up:
             carried.tally(job).fallback = True
             return spare, replace(job.request, model="")
@@ -468,6 +497,7 @@ class Carrier:
     ) -> None:
         """Tell the watchers, and let those who waited for the same picture go on."""
         carried.done(job)
+        carried.shown = carried.shown or ending.status == "ok"
         self._tell_money(carried, ending, price)
         self.stream.tell(
             Done(

@@ -166,6 +166,19 @@ class Engine:
         await asyncio.to_thread(self.journal.close)
         self.workspace.close()
 
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the workspace's engine."""
+        return self._carrier is not None and self._carrier.epoch > 0
+
+    async def wait_to_lead(self, within_s: float = 5.0) -> bool:
+        """Wait up to ``within_s`` real seconds to be the workspace's engine; whether it is."""
+        for _ in range(max(1, int(within_s / 0.05))):
+            if self.leads:
+                return True
+            await asyncio.sleep(0.05)
+        return self.leads
+
     async def _lead_when_possible(self) -> None:
         """Become the engine of the workspace as soon as nobody else is."""
         while True:

@@ -364,6 +364,10 @@ SELECT tasks.*, jobs.row, jobs.take, jobs.request, jobs.input, jobs.tries, jobs.
 FROM tasks JOIN jobs ON jobs.id = tasks.job
 WHERE tasks.state IN ('intent', 'accepted', 'doubt', 'made');
 
+-- name: reopen_job
+UPDATE jobs SET status = 'pending', code = '', error = '', ended = NULL, seq = NULL
+WHERE id = :id AND status IN ('in-doubt', 'failed', 'cancelled');
+
 -- name: live_task_of
 SELECT tasks.*, jobs.row, jobs.take, jobs.request, jobs.input, jobs.tries, jobs.status AS job_status
 FROM tasks JOIN jobs ON jobs.id = tasks.job

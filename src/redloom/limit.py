@@ -55,6 +55,8 @@ class Pace:
     """The published rate: never exceeded by probing."""
     slope: float = 1.0
     """Of the growth; halved by every refusal for rising too fast (BurstRate)."""
+    goal: float | None = None
+    """The rate to climb back to after rising too fast; None: not climbing."""
     hold_s: float = HOLD_S
     _refused_at: float = 0.0
     _taught_at: float = float("-inf")
@@ -84,8 +86,10 @@ class Pace:
             del self._recent[:32]
         if self.rate is None or not self._waited:
             return
-        if self.growing:
+        if self.growing or self.goal is not None:
             self.rate *= 1.0 + (GROWTH - 1.0) * self.slope
+            if self.goal is not None and self.rate >= self.goal:
+                self.rate, self.goal = self.goal, None
         elif self.taught and now - self._refused_at >= self.hold_s:
             self.rate, self._refused_at = self.rate * PROBE, now
             if self.most is not None:
@@ -112,7 +116,7 @@ class Pace:
         rate = known * 0.9 if self.taught else min(known, accepted) * MARGIN
         if self.taught:
             self.hold_s = min(LONGEST_HOLD_S, self.hold_s * 2.0)
-        self.rate = max(SLOWEST_PER_SECOND, rate)
+        self.rate, self.goal = max(SLOWEST_PER_SECOND, rate), None
         self.taught, self.growing = True, False
         self._refused_at = self._taught_at = now
         self.next_at = max(self.next_at, now + 1.0 / self.rate)
@@ -131,8 +135,14 @@ class Pace:
         return True
 
     def rise_slower(self) -> None:
-        """BurstRate: the rate rose too fast, even if it is not too high: halve the slope."""
+        """BurstRate: the rate rose too fast, even if it is not too high.
+
+        Halve the slope, and climb back along it from half the rate to where it was.
+        """
         self.slope /= 2.0
+        if self.rate is not None and not self.growing:
+            self.goal = max(self.rate, self.goal or 0.0)
+            self.rate = max(SLOWEST_PER_SECOND, self.rate / 2.0)
 
     def hold_until(self, moment: float) -> None:
         """Nothing may leave before ``moment``."""
@@ -323,6 +333,11 @@ class Slot:
     def __init__(self, gate: Gate) -> None:
         self._gate: Gate | None = gate
         self._running = self._queued = 0
+
+    @property
+    def queued(self) -> bool:
+        """Whether its task was last seen to wait at the service."""
+        return self._queued > 0
 
     def saw(self, running: bool) -> bool:
         """The service said that it runs, or still waits; whether that is news."""

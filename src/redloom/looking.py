@@ -79,6 +79,8 @@ class Lookout:
     broken: Callable[[Exception], None]
     """The search cannot go on: the journal failed, or there is a mistake in it."""
     looks: int = 0
+    most: int = LOOKS
+    """Looks at one doubt that could not tell, before it is called unsettled."""
     _open: dict[str, list[Lost]] = field(default_factory=dict)
     _loops: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _words: dict[str, str] = field(default_factory=dict)
@@ -103,6 +105,10 @@ class Lookout:
         for place, losts in self._open.items():
             self._open[place] = [lost for lost in losts if lost.carried is not carried]
         return dropped
+
+    async def settled(self) -> None:
+        """Wait until no doubt is open."""
+        await asyncio.gather(*self._loops.values())
 
     async def close(self) -> None:
         """Stop looking; what is open stays in doubt in the journal."""
@@ -235,7 +241,7 @@ class Lookout:
             await self.unsettled(lost)
         else:
             lost.looks += 1
-            if lost.looks >= LOOKS:
+            if lost.looks >= self.most:
                 self._open[place].remove(lost)
                 await self.unsettled(lost)
 

@@ -12,9 +12,9 @@ import asyncio
 import logging
 import random
 import sqlite3
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, TypeVar
 
 from .carried import Carried
 from .clock import Clock
@@ -42,6 +42,7 @@ from .events import (
     Worked,
 )
 from .finish import Finisher
+from .floor import Flight, Floor
 from .job import JobStatus
 from .journal import Row
 from .lang import Text
@@ -72,44 +73,13 @@ from .timing import CALM
 
 log = logging.getLogger("redloom")
 T = TypeVar("T")
+IMPATIENT = 0.002
+"""Seconds of delay that a status query is worth until a run has its first picture: a person looks
+whether it is going well, and the account's query limit has room then."""
 IN_PERSON = 10
 """Priority from which a person is waiting for the run's pictures."""
 Soften = Callable[[str, str], Awaitable[str]]
 """A refused prompt and the service's reason into milder words. Raises RedloomError."""
-
-
-class Floor(Protocol):
-    """What one picture's work asks of the carrier that runs it."""
-
-    epoch: int
-
-    def begin(self, carried: Carried, job: Job, work: Coroutine[Any, Any, None]) -> None:
-        """Run one job's work; its key is taken until it has its outcome."""
-
-    def later(self, carried: Carried, job: Job, at: float) -> None:
-        """The job goes back to the queue at nominal time ``at``."""
-
-    def free_key(self, job: Job) -> None:
-        """Nobody makes this picture for now."""
-
-    def outcome(
-        self,
-        carried: Carried,
-        job: Job,
-        ending: JobEnding,
-        live: Live | None,
-        price: tuple[float | None, str],
-    ) -> None:
-        """The job has its outcome."""
-
-    def wake(self) -> None:
-        """Something changed."""
-
-    def broken(self, error: Exception) -> None:
-        """Something that every run needs has failed: stop."""
-
-    def resume(self, carried: Carried, row: Row, job: Job | None = None) -> bool:
-        """Go on with a live task; whether this process can."""
 
 
 @dataclass(eq=False)
@@ -126,6 +96,8 @@ class Maker:
     soften: Soften | None = None
     critical: set[asyncio.Future[Any]] = field(default_factory=set)
     """What must be written even while being cancelled."""
+    flights: dict[int, Flight] = field(default_factory=dict)
+    """Tasks under way at a service, by job."""
     _allowances: dict[str, Allowance] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -223,11 +195,18 @@ class Maker:
                     Running(at=since, run=job.run, row=job.row, take=job.take, endpoint=live.name)
                 )
 
+        self.flights[job.id] = Flight(live, ticket, slot, carried, job)
         urgent = carried.run.priority >= IN_PERSON
+
+        def cost() -> float:
+            if not carried.shown:
+                return IMPATIENT
+            return min(live.poll_cost(), CALM) if urgent else live.poll_cost()
+
         kind = job.request.size
         heard = await live.polls.wait(
             live.provider, ticket, self.clock.now(), live.timings.of(kind), state, first=first,
-            cost=lambda: min(live.poll_cost(), CALM) if urgent else live.poll_cost(),
+            cost=cost,
         )  # fmt: skip
         if isinstance(heard.outcome, Made):
             started, ended = heard.outcome.times.started, heard.outcome.times.ended
@@ -452,6 +431,20 @@ class Maker:
         else:
             self.floor.free_key(job)
             carried.put_back(job)
+
+    async def take_back(self, flight: Flight) -> None:
+        """Cancel a task that still waits at its service, so that its job can go elsewhere.
+
+        Free of charge where the service says that it did; else the task goes on as it was.
+        """
+        flight.stolen = True
+        try:
+            cancelled = await flight.live.provider.cancel(flight.ticket)
+        except ServiceError as error:
+            log.info("a waiting task could not be cancelled (%s)", error.code)
+            return
+        if cancelled:
+            flight.live.polls.ask_now(flight.ticket)
 
     async def resume_live(self, carried: Carried, job: Job, live: Live, row: Row) -> None:
         answer: Ticket | Made

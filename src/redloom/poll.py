@@ -164,6 +164,13 @@ class Polls:
                 if wanted < watch.due:
                     self._push(max(now, wanted), watch)
 
+    def ask_now(self, ticket: Ticket) -> None:
+        """Something is known to have happened to this ticket: ask about it at once."""
+        for watch in self._watches:
+            if watch.ticket.id == ticket.id and not watch.busy:
+                watch.alone = True
+                self._push(self.clock.now(), watch)
+
     # the heap
 
     def _push(self, due: float, watch: Watch) -> None:

@@ -361,6 +361,10 @@ class Records:
             lambda db: db.run("reopen_jobs", run=run, statuses=wanted), "reopen"
         )
 
+    async def reopen_job(self, job: int) -> bool:
+        """A job that ended without a picture is pending again; whether it was such a one."""
+        return await self.journal.do(lambda db: db.run("reopen_job", id=job), "reopen") > 0
+
     async def cancel_jobs(self, run: str, now: float) -> int:
         """Cancel the pending jobs of a run that have no live task; how many."""
 

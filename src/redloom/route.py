@@ -21,6 +21,8 @@ from .poll import Polls
 from .prompt import parse_ratio, parse_size, place_of
 from .timing import CALM, COVERED, EAGER, Timing, Timings
 
+NEAR_SHAPE = 0.04
+"""How far a suggested size's shape may be from the ratio that was asked for."""
 REACTION_S = 5.0
 """Detection delay that submit-ahead has to cover, nominal seconds."""
 OPEN_AFTER = 5
@@ -155,7 +157,7 @@ def gate_for(
     published = provider.limits()
     capabilities = provider.capabilities()
     pace = _pace(endpoint, published, capabilities)
-    slots = _concurrency(endpoint.limits, published, lane)
+    slots = concurrency(endpoint.limits, published, lane)
     if slots is not None:
         slots = max(1, int(slots * endpoint.share))
     ahead = submit_ahead(slots or 8, REACTION_S, timing.mean) if lane == "async" else 0
@@ -178,7 +180,8 @@ def _pace(endpoint: Endpoint, published: Limits, capabilities: Capabilities) -> 
     return Pace(FIRST_RATE, growing=True) if unknown else Pace(None)
 
 
-def _concurrency(own: Limits, published: Limits, lane: Lane) -> int | None:
+def concurrency(own: Limits, published: Limits, lane: Lane) -> int | None:
+    """Tasks at once on a lane: what was set, else what is published; None: no limit known."""
     if lane == "sync":
         return published.sync_concurrency if own.sync_concurrency is None else own.sync_concurrency
     return published.concurrency if own.concurrency is None else own.concurrency
@@ -205,6 +208,20 @@ def choose(
         if _worth(live, able, now, remaining):
             return live
     return None
+
+
+def better_elsewhere(here: Live, lives: Iterable[Live], request: Request, now: float) -> bool:
+    """Whether a task that still waits ``here`` would be done sooner at an idle endpoint.
+
+    At best it is the next to start here: after ``E[S] / c`` on average, and then takes ``E[S]``.
+    """
+    stay = here.timing.mean * (1.0 + 1.0 / here.at_once)
+    for live in lives:
+        idle = live is not here and live.takes(request) and live.wait_s(now) == 0.0
+        expected = live.expected_s(now) if idle else None
+        if expected is not None and live.gate.outstanding < live.at_once and expected < stay:
+            return True
+    return False
 
 
 def _cost(live: Live) -> float:
@@ -254,13 +271,17 @@ def asked_of(request: Request, live: Live, *, seed: int | None = None) -> Fitted
 def nearest(ratio: tuple[int, int], sizes: Sequence[Size]) -> Size:
     """The size whose shape is closest to ``ratio``, the larger of two equals.
 
-    Without a table: about 1.3 million pixels in that shape, sides in steps of 16.
+    Where no suggested size comes near that shape: as many pixels in it, sides in steps of 16, for
+    `Provider.fit` to bring to what the model takes. Without a table: 1.3 million pixels.
     """
-    wanted = ratio[0] / ratio[1]
+    wanted, pixels = ratio[0] / ratio[1], 1_300_000
     if sizes:
-        return min(sizes, key=lambda s: (abs(s[0] / s[1] / wanted - 1.0), -s[0] * s[1]))
-    height = (1_300_000 / wanted) ** 0.5
-    return int(height * wanted) // 16 * 16, int(height) // 16 * 16
+        best = min(sizes, key=lambda s: (abs(s[0] / s[1] / wanted - 1.0), -s[0] * s[1]))
+        if abs(best[0] / best[1] / wanted - 1.0) <= NEAR_SHAPE:
+            return best
+        pixels = best[0] * best[1]
+    height = (pixels / wanted) ** 0.5
+    return max(16, int(height * wanted) // 16 * 16), max(16, int(height) // 16 * 16)
 
 
 def fits(request: Request, lives: Iterable[Live]) -> Refused | None:

@@ -89,6 +89,13 @@ if TYPE_CHECKING:
     en="which lane",
 )
 @option(
+    "--cluster",
+    default=None,
+    metavar="ADDRESS",
+    zh="用这个 Ray 集群上的 GPU（local:… 端点）",
+    en="the GPUs of this Ray cluster (for local:… endpoints)",
+)
+@option(
     "--budget",
     default=None,
     metavar="X",
@@ -207,7 +214,8 @@ def batch(common: Common, prompts: str, **given: Any) -> int:
     try:
         budget = None if given["budget"] is None else Budget.parse(given["budget"])
         plan = Plan.of(prompts, source, given)
-        known = replace(common.settings(), keyless=bool(given["dry_run"]))
+        told = common.settings(cluster__address=given["cluster"])
+        known = replace(told, keyless=bool(given["dry_run"]))
         settings, names = settings_for(known, plan)
         estimate = plan.estimate(settings, names)
         plan.tell(common, estimate)
@@ -239,6 +247,7 @@ async def _carry(
     common: Common, settings: Settings, names: list[str], plan: Plan, budget: Budget | None
 ) -> int:
     from redloom.engine import Engine, absolute
+    from redloom.equip import lane_advice
 
     from .carrying import attend, softener_of
 
@@ -247,6 +256,10 @@ async def _carry(
     soften = softener_of(settings) if plan.given["soften"] else None
     async with Engine(names, settings=settings, jobs=jobs, lane=lane, soften=soften) as engine:
         extend = await _room(engine, plan, absolute(plan.out))
+        for live in engine.lives:
+            advice = lane_advice(live, plan.wanted - plan.invalid)
+            if advice is not None:
+                common.hint(advice.zh, advice.en)
         run = await engine.add(
             plan.prompts(), out=plan.out, options=plan.options(settings), kind="batch",
             digest=plan.digest, budget=None if budget is None else float(budget.limit),

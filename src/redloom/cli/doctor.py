@@ -36,6 +36,8 @@ class Finding(NamedTuple):
     what: str
     state: State
     text: Text
+    lacks: str = ""
+    """The environment variable that would set it up."""
 
 
 @command(
@@ -70,7 +72,7 @@ def _show(findings: list[Finding]) -> None:
         click.echo(f"{_MARKS[found.state]} {found.what:<{width}}  {found.text}")
     absent = [found for found in findings if found.state == "absent"]
     if absent:
-        names = " · ".join(f"{found.what} {found.text}" for found in absent)
+        names = " · ".join(f"{found.what} {found.lacks or found.text}" for found in absent)
         click.echo(f"{_MARKS['absent']} {Text('未设置', 'not set up')}  {names}")
 
 
@@ -78,6 +80,7 @@ def _ground(settings: Settings) -> Iterator[Finding]:
     yield _workspace(settings.workspace)
     yield _clock(settings)
     yield _faces()
+    yield _cluster(settings)
 
 
 def _workspace(folder: Path) -> Finding:
@@ -128,6 +131,25 @@ def _faces() -> Finding:
             "faces", "wrong", Text("字体不完整，请重装", "The faces are incomplete; install again")
         )
     return Finding("faces", "ok", Text("自带字体齐全", "the bundled faces are complete"))
+
+
+def _cluster(settings: Settings) -> Finding:
+    """Whether other machines' GPUs are set up, and Ray is there to reach them."""
+    import importlib.util
+
+    address = settings.cluster.get("address")
+    there = importlib.util.find_spec("ray") is not None
+    line = "pip install 'redloom[ray]'"
+    if address and there:
+        return Finding("cluster", "ok", Text(f"{address}（没有试）", f"{address} (not tried)"))
+    if address:
+        text = Text(f"集群 {address} 要先 {line}", f"the cluster {address} needs {line}")
+        return Finding("cluster", "wrong", text)
+    text = Text(
+        f"没有设置 Ray 集群（--cluster 地址{'' if there else '；要先 ' + line}）",
+        f"no Ray cluster is set up (--cluster ADDRESS{'' if there else '; needs ' + line})",
+    )
+    return Finding("cluster", "absent", text)
 
 
 async def _endpoints(settings: Settings, *, offline: bool) -> list[Finding]:
@@ -197,8 +219,11 @@ async def _endpoint(
     from redloom.errors import MissingExtra
     from redloom.settings import check_clock
 
-    if missing := _not_set_up(config, asked_for):
-        return Finding(config.name, "absent", missing)
+    from .models import lacking
+
+    if variable := lacking(config, asked_for=asked_for):
+        text = Text(f"没有设置 {variable}", f"{variable} is not set")
+        return Finding(config.name, "absent", text, variable)
     if offline and config.base_url:
         there = ("密钥在（没有试）", "the key is there (not tried)")
         kept = ("已设置（没有试）", "set up (not tried)")
@@ -215,19 +240,6 @@ async def _endpoint(
     took = f" {1000 * (time.monotonic() - began):.0f} ms" if config.base_url and tried else ""
     more = "".join(f" · {text}" for text in (config.model, history) if text)
     return Finding(config.name, "ok", Text(what.zh + took + more, what.en + took + more))
-
-
-def _not_set_up(config: EndpointConfig, asked_for: bool) -> Text | None:
-    """Which variable would make the endpoint exist; None where it does."""
-    from redloom import providers
-
-    if not config.ready:
-        variable = config.key_variable
-    elif not asked_for and config.base_url:
-        variable = next(iter(providers.load(config.provider).DEFAULTS.url_variables), "")
-    else:
-        return None
-    return Text(f"没有设置 {variable}", f"{variable} is not set")
 
 
 async def _tried(config: EndpointConfig, clock: Clock) -> tuple[Text, bool]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from redloom.settings import EndpointConfig, Settings
 
 Row = dict[str, Any]
-_SIZES_SHOWN = 5
+_SIZES_SHOWN = 3
 
 
 @command(
@@ -44,7 +44,9 @@ def models(common: Common, endpoint: str | None, everything: bool) -> None:
     missing = []
     for config in configs:
         rows = [described(settings, config, name) for name in _names(config)]
-        if not (config.ready or everything or endpoint):
+        if lacking(config, asked_for=config.name in settings.endpoints) and not (
+            everything or endpoint
+        ):
             missing.append(config)
             rows = rows[:1]  # for programs: the endpoint is there, and what it lacks
         for row in rows:
@@ -64,6 +66,20 @@ def every(settings: Settings) -> list[EndpointConfig]:
     others = (settings.implied(name) for name in providers.names() if name not in have)
     found.extend(config for config in others if config is not None)
     return found
+
+
+def lacking(config: EndpointConfig, *, asked_for: bool) -> str:
+    """The variable that would set the endpoint up; empty where it may be used.
+
+    A server of one's own that nobody asked for is not set up, though it needs no key.
+    """
+    from redloom import providers
+
+    if not config.ready:
+        return config.key_variable
+    if asked_for or not config.base_url:
+        return ""
+    return next(iter(providers.load(config.provider).DEFAULTS.url_variables), "")
 
 
 def described(settings: Settings, config: EndpointConfig, model: str = "") -> Row:
@@ -164,9 +180,10 @@ def _abilities_told(row: Row) -> Iterator[str]:
 
 
 def _show_missing(missing: list[EndpointConfig]) -> None:
-    named = "、".join(f"{c.name}（{c.key_variable}）" for c in missing if c.key_variable)
-    spoken = ", ".join(f"{c.name} ({c.key_variable})" for c in missing if c.key_variable)
-    click.echo(str(Text(f"还缺密钥：{named}", f"Without a key: {spoken}")))
+    lacks = {config.name: lacking(config, asked_for=False) for config in missing}
+    named = "、".join(f"{name}（{variable}）" for name, variable in lacks.items())
+    spoken = ", ".join(f"{name} ({variable})" for name, variable in lacks.items())
+    click.echo(str(Text(f"还没设置：{named}", f"Not set up: {spoken}")))
 
 
 def _needs(config: EndpointConfig) -> Text:

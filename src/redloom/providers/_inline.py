@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
+import secrets
+from dataclasses import replace
+from pathlib import Path
 
-from redloom.endpoint import Answer, Picture
+from redloom.endpoint import Answer, Picture, offload
 
 
 def inline(answer: Answer, value: str) -> Picture | None:
@@ -32,3 +36,27 @@ def keep_only(answer: Answer, picture: Picture | None) -> None:
     """Remove the files of the answer but for the one of ``picture``."""
     file = picture.file if picture else ""
     answer.discard(next((name for name, path in answer.files.items() if str(path) == file), ""))
+
+
+async def set_down(picture: Picture, folder: Path | None) -> Picture:
+    """A picture held in memory, put on the disk before anything else is done with it.
+
+    From then on a crash does not lose it, as with what the wire itself sets down. Where the disk
+    refuses it, it stays in memory and goes on from there.
+    """
+    if picture.data is None or folder is None:
+        return picture
+    path = folder / f"spill-{secrets.token_hex(16)}.part"
+    try:
+        await offload(_write, path, picture.data)
+    except OSError:
+        return picture
+    return replace(picture, data=None, file=str(path))
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

@@ -165,6 +165,10 @@ _VAGUE = frozenset(
 """Types that say nothing by themselves: the words decide."""
 
 _WORDS: tuple[tuple[str, Kind], ...] = (
+    (
+        r"\b(unknown|unsupported|unrecogni[sz]ed|unexpected|extra)\b.{0,12}\b(parameter|argument|field|input)s?\b|不支持的?参数|未知参数",
+        "refused",
+    ),
     (r"insufficient.{0,20}(balance|quota|credit|funds)|exceeded your current quota|not enough credit|余额不足|额度(已)?(不足|用尽|用完)|欠费", "empty"),
     (r"\b(incorrect|invalid|wrong|missing|no)\b.{0,12}(api[ _-]?key\b|\btoken\b|credential)|unauthorized|无效的?(令牌|密钥)|令牌(无效|已过期|不存在)|未提供令牌", "key"),
     (r"content.?policy|safety system|moderation|inappropriate|sensitive|nsfw|unsafe|违规|敏感|审核", "content"),
@@ -174,7 +178,8 @@ _WORDS: tuple[tuple[str, Kind], ...] = (
     (r"overload|capacity|saturat|饱和|负载|繁忙|busy", "congestion"),
     (r"time.?d? ?out|deadline exceeded|超时", "lost"),
 )  # fmt: skip
-"""For what no table knows, in this order: money first, because a 429 may be an empty account."""
+"""For what no table knows, in this order. A parameter may be called ``moderation``, so refused
+parameters come first; then money, because a 429 may be an empty account."""
 
 _WAIT = re.compile(
     r"(?:again|retry|wait)\D{0,20}?(?:in|after|for)?\s*(?:(\d+)\s*m(?:in\w*)?\s*)?(\d+(?:\.\d+)?)\s*(ms|s\b|sec)",

@@ -12,7 +12,7 @@ May import: endpoint, errors, lang.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -44,6 +44,7 @@ from redloom.errors import (
 )
 from redloom.lang import Text
 
+from ._inline import keep_only, set_down
 from ._openai_answers import pictures, words
 from ._openai_errors import kinds, parameter_of, read
 from ._openai_learnt import Learnt
@@ -92,6 +93,7 @@ class OpenAI:
             # A relay may hide a picture inside a chat's words, which only memory can be searched for.
             spill=tools.folder if self._vendor.known else None,
         )  # fmt: skip
+        self._folder = tools.folder
         self._learnt = Learnt()
         where = Text(host or self._vendor.label.zh, host or self._vendor.label.en)
         self._voice = Voice(
@@ -158,7 +160,8 @@ class OpenAI:
         path = self._vendor.edits if as_form else self._vendor.path
         body = UploadForm(sent.body, files) if as_form else sent.body
         answer = await self._wire.post(self._path(path, form.name), body)
-        return self._made(answer, form, sent)
+        made = self._made(answer, form, sent)
+        return replace(made, picture=await set_down(made.picture, self._folder))
 
     async def poll(self, ticket: Ticket) -> Outcome:
         """There are no tickets here."""
@@ -180,7 +183,7 @@ class OpenAI:
         path = self._path(self._vendor.checks, self._form().name)
         answer = await self._voice.query(self._wire.get(path, timeout_s=30.0))
         if answer.status in (404, 405) and not self._vendor.known:
-            return None  # a relay without a list of models: nothing to try the key with
+            return await self._check_by_refusal()  # a relay without a list of models
         if answer.status != 200 or answer.body is None or read(answer) is not None:
             raise self._voice.query_error(answer)
         return None
@@ -243,8 +246,7 @@ class OpenAI:
     def _made(self, answer: Answer, form: Form, sent: _Sent) -> Made:
         """The picture in an answer; what is neither picture nor a plain no is lost."""
         found = pictures(answer) if 200 <= answer.status < 300 else []
-        kept = found[0].file if found else ""
-        answer.discard(next((n for n, path in answer.files.items() if str(path) == kept), ""))
+        keep_only(answer, found[0] if found else None)
         if found:
             return Made(
                 found[0], price=self._paid(answer, form),
