@@ -73,7 +73,7 @@ from .timing import CALM
 
 log = logging.getLogger("redloom")
 T = TypeVar("T")
-IMPATIENT = 0.002
+IMPATIENT = 0.02
 """Seconds of delay that a status query is worth until a run has its first picture: a person looks
 whether it is going well, and the account's query limit has room then."""
 IN_PERSON = 10
@@ -190,7 +190,7 @@ class Maker:
         first: float | None,
     ) -> Heard:
         def state(running: bool, since: float) -> None:
-            if slot.saw(running) and running:
+            if slot.saw(running, since) and running:
                 self.stream.tell(
                     Running(at=since, run=job.run, row=job.row, take=job.take, endpoint=live.name)
                 )
