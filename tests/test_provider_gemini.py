@@ -343,6 +343,8 @@ def test_a_picture_that_came_is_on_record_before_it_is_verified(
             run_id = row["run"]
             assert "spill-" in row["result"]
             assert len(row["result"]) < 400
+        stray = tmp_path / "ws" / "partial" / f"spill-{'0' * 32}.part"
+        await asyncio.to_thread(stray.write_bytes, b"of a crash before the record")
         async with engine() as second:
             await second.retry(run_id)
             (result,) = [one async for one in second.follow(run_id)]

@@ -26,7 +26,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .carrier import Carrier
-from .clock import Clock, clock_from_environment
+from .clock import Clock, clock_from_environment, offload
 from .diary import Diarist, limits_of
 from .download import Downloads
 from .endpoint import Endpoint, Lane, Provider, Tools
@@ -42,6 +42,7 @@ from .prompt import Prompt, prompts_of
 from .records import NewJob, Records, Run, new_run_id
 from .retry import Policy
 from .route import Live
+from .spill import clear_spilled
 from .wanted import RunOptions, jobs_of
 from .workspace import Workspace
 
@@ -183,6 +184,9 @@ class Engine:
         """Become the engine of the workspace as soon as nobody else is."""
         while True:
             if self.workspace.try_lock():
+                live = await self.records.live_tasks()
+                named = [row["result"] or "" for row in live]
+                await offload(clear_spilled, self.workspace.partial, named)
                 self._carrier = Carrier(
                     self.records, self.clock, self.stream_of_events, self.lives,
                     Finisher(self.records, self.clock, self.stream_of_events, self.store, self.downloads),

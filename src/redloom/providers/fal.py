@@ -286,7 +286,7 @@ _URLS = ("status_url", "response_url", "cancel_url")
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _OWN = frozenset({"content_policy_violation", "no_media_generated", "generation_timeout"})
 """Types that only a model's own result has, whatever the HTTP status."""
-_WHERE = Text("fal", "fal")
+_WHERE = Text("fal ", "fal")
 _KEY_HINT = Text("请检查 FAL_KEY。", "Check FAL_KEY.")
 _MODEL_HINT = Text(
     "模型名是“所有者/应用”，如 fal-ai/flux/dev。",

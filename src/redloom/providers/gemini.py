@@ -239,7 +239,7 @@ class Gemini:
         return ContentRefused(*text, other_seed_may_pass=again and known, service_code=said.code)
 
 
-_WHERE = Text("Gemini", "Gemini")
+_WHERE = Text("Gemini ", "Gemini")
 _KEY_HINT = Text(
     "请检查 GEMINI_API_KEY（或 GOOGLE_API_KEY；两个都设了时用前者）。",
     "Check GEMINI_API_KEY (or GOOGLE_API_KEY; with both set the former is used).",

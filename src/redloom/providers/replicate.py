@@ -280,7 +280,7 @@ _STATES: Mapping[str, State] = {
     "canceled": "canceled",
     "aborted": "canceled",
 }
-_WHERE = Text("Replicate", "Replicate")
+_WHERE = Text("Replicate ", "Replicate")
 _KEY_HINT = Text("请检查 REPLICATE_API_TOKEN。", "Check REPLICATE_API_TOKEN.")
 _MODEL_HINT = Text(
     "模型名是“所有者/模型”，如 black-forest-labs/flux-dev；非官方模型要带版本（所有者/模型:版本）。",
