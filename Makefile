@@ -19,7 +19,7 @@ $(VENV)/core: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/dev: $(VENV)/core
-	@$(BIN)/pip install -q -c constraints.txt coverage fonttools hypothesis mcp mypy openai opentelemetry-sdk pypdf pytest pytest-xdist ruff schemathesis
+	@$(BIN)/pip install -q -c constraints.txt httpx coverage fonttools hypothesis mcp mypy openai opentelemetry-sdk pypdf pytest pytest-xdist ruff schemathesis
 	@touch $@
 
 note: $(VENV)/core ## examples/hutong.txt into a note under out/, offline (SOURCE=… for another)
@@ -41,7 +41,7 @@ $(EXTRAS)/done: pyproject.toml constraints.txt constraints-extras.txt
 	@test -x $(EXTRAS)/bin/python || $(PYTHON) -m venv $(EXTRAS)
 	@$(EXTRAS)/bin/pip install -q -c constraints.txt -e . hypothesis pytest
 	@$(EXTRAS)/bin/pip install -q -c constraints.txt -c constraints-extras.txt $(TORCH_FROM) torch || echo "torch: no wheel here; its tests are skipped" >&2
-	@if $(EXTRAS)/bin/python -c 'import torch' 2>/dev/null; then $(EXTRAS)/bin/pip install -q -c constraints.txt -c constraints-extras.txt -e '.[gpu]'; fi
+	@if $(EXTRAS)/bin/python -c 'import torch' 2>/dev/null; then $(EXTRAS)/bin/pip install -q -c constraints.txt -c constraints-extras.txt -e '.[gpu,ray]'; fi
 	@touch $@
 
 test-extras: $(EXTRAS)/done ## what the heavy extras do: tiny GPU pipelines on the CPU
@@ -52,6 +52,8 @@ chaos: $(VENV)/dev ## the long fault suite: kills, faults, interleavings
 
 bench: $(VENV)/dev ## every benchmark, as ratios against a baseline in the same run
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	@$(BIN)/pip install -q -c constraints.txt aiolimiter dashscope
+	@$(BIN)/redloom bench && $(BIN)/redloom bench --table
 
 clean: ## remove what was built; keeps out/
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

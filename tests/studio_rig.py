@@ -90,7 +90,7 @@ def rig(
         engine = Engine(workspace=root, equipped=[(fake_endpoint(), made)], clock=clock)
         async with opened(wanted, None, engine) as (house, guard):
             config = uvicorn.Config(
-                guard, lifespan="off", proxy_headers=False, log_config=None, ws="none",
+                guard, lifespan="off", proxy_headers=False, log_config=None, ws="none", access_log=False,
                 timeout_graceful_shutdown=2,
             )  # fmt: skip
             server = Server(config, lambda: drain(house, guard))

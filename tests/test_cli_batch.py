@@ -190,3 +190,13 @@ def test_a_dear_run_is_asked_about(service: Service) -> None:
     done = run(service, "batch", "p.txt", "--out", "X", stdin="")
     assert done.returncode == 2
     assert "--yes" in done.stderr
+
+
+def test_a_ratio_comes_near_what_the_model_takes(service: Service) -> None:
+    """Shapes that no suggested size has are made where the model takes any; what comes of it is said."""
+    service.url = "http://127.0.0.1:9/api/v1"
+    (service.folder / "p.csv").write_text("prompt,model\na,wan2.2-t2i-flash\nb,qwen-image\n")
+    done = run(service, "--lang", "en", "batch", "p.csv", "--ar", "7:3", "--dry-run", "--json")
+    plan = json.loads(done.stdout.splitlines()[0])
+    notes = [change["note"] for change in plan["changes"]]
+    assert notes == ["wan2.2-t2i-flash 7:3 → 1424×608", "qwen-image 7:3 → 1664×928"]

@@ -63,3 +63,23 @@ def test_the_probe_needs_a_key_and_a_service_with_tasks(monkeypatch: pytest.Monk
     told = CliRunner().invoke(cli, ["--lang", "en", "probe", "--endpoint", "dashscope:qwen-image-2.0"])  # fmt: skip
     assert told.exit_code == 2
     assert "synchronous lane" in told.output
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ([], "4.00 CNY, or 8.00 CNY at worst"),
+        (["--client", "ours", "--pictures", "5"], "1.00 CNY, or 1.00 CNY at worst"),
+        (["--client", "serial"], "Nothing was spent"),
+        (["--endpoint", "dashscope:qwen-image-2.0"], "Nothing was spent"),
+    ],
+)
+def test_the_real_race_tells_its_price_first(
+    more: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody there to answer: exit 2; the usual ways are priced with what they buy again."""
+    monkeypatch.setenv("DASHSCOPE_API_KEY", "sk-x")
+    monkeypatch.setenv("DASHSCOPE_BASE_URL", "http://127.0.0.1:9/api/v1")
+    told = CliRunner().invoke(cli, ["--lang", "en", "bench", "--real", *more])
+    assert told.exit_code == 2
+    assert said in told.output

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from redloom.diffusers_worker.batches import Call
-from redloom.diffusers_worker.pool import Dropped, Picture, Pool
+from redloom.diffusers_worker.pool import Dropped, Picture, Pool, Worker
 from redloom.endpoint import Endpoint, Tools
 from redloom.engine import Engine
 from redloom.errors import NotAllowed, TaskFailed
@@ -68,6 +68,13 @@ async def pool(most: int = 8, **settings: Any) -> AsyncIterator[Pool]:
         yield made
     finally:
         await made.close()
+
+
+def process_of(workers: Pool) -> Worker:
+    """The pool's only worker."""
+    (worker,) = workers._workers
+    assert isinstance(worker, Worker)
+    return worker
 
 
 def pixels(picture: Picture) -> Any:
@@ -228,7 +235,7 @@ def test_a_worker_killed_in_mid_batch_loses_nothing(
                 *(workers.picture(call(models["sdxl"]), w, n) for n, w in enumerate(words))
             )
             assert len({picture.data for picture in made}) == 16
-            assert workers._workers[0].deaths == 1
+            assert process_of(workers).deaths == 1
 
     through(body)
 
@@ -308,7 +315,7 @@ def test_models_take_turns(models: dict[str, str]) -> None:
             families = [picture.facts["family"] for picture in made]
             assert families == ["sdxl", "z-image"] * 4
             assert len(workers.batch_sizes) == 2
-            assert len(workers._workers[0].loaded) == 1
+            assert len(process_of(workers).loaded) == 1
 
     through(body)
 
@@ -353,7 +360,7 @@ def test_two_hundred_mixed_prompts_with_flat_memory(models: dict[str, str]) -> N
                     )
                 )
                 assert len(made) == 50
-                sizes_seen.append(_resident_kb(workers._workers[0].about["pid"]))
+                sizes_seen.append(_resident_kb(process_of(workers).about["pid"]))
             assert sizes_seen[-1] < sizes_seen[0] * 1.1, sizes_seen
 
     through(body)
@@ -365,11 +372,11 @@ def test_the_process_ends_with_its_parent(models: dict[str, str]) -> None:
     async def body() -> None:
         workers = Pool(["cpu"], settings={"threads": 1})
         about = await workers.ready()
-        writer = workers._workers[0]._writer
+        writer = process_of(workers)._writer
         assert writer is not None
         workers.closed = True
         writer.close()
-        process = workers._workers[0].process
+        process = process_of(workers).process
         assert process is not None
         await asyncio.wait_for(process.wait(), 10)
         with pytest.raises(ProcessLookupError):

@@ -286,3 +286,26 @@ def test_what_waits_at_a_slow_service_goes_to_an_idle_one(tmp_path: Path) -> Non
     assert run(main()) == ["ok"] * 8
     assert any(task.canceled for task in slow.tasks.values())
     assert slow.billed() + quick.billed() == 8
+
+
+def test_a_model_that_is_closed_holds_up_no_other(tmp_path: Path) -> None:
+    """Rows of a stopped endpoint wait for a person; rows of another model are made, the run ends."""
+    clock = JumpingClock()
+    good, closed = FakeProvider(clock.now), FakeProvider(clock.now)
+    closed.script = lambda _asked, _number: AccountEmpty("欠费", "arrears")
+
+    async def main() -> list[str]:
+        equipped = [(fake_endpoint("a", "fake-1"), good), (fake_endpoint("b", "fake-2"), closed)]
+        async with Engine(workspace=tmp_path / "ws", equipped=equipped, clock=clock) as engine:
+            prompts = [
+                {"prompt": f"p{k}", "model": "fake-2" if k % 2 == 0 else "fake-1"} for k in range(8)
+            ]
+            run_id = await engine.add(prompts, out=tmp_path / "o")
+            seen: list[str] = [one.status async for one in engine.follow(run_id)]
+            record = await engine.records.run(run_id)
+            assert record is not None
+            assert "arrears" in record.note or "欠费" in record.note
+            return seen
+
+    assert run(main()) == ["ok"] * 4
+    assert good.billed() == 4

@@ -12,7 +12,7 @@ import redloom
 ROOT = Path(redloom.__file__).parent
 ORDER = re.findall(r"^    ([a-z_]+) +\S", redloom.__doc__ or "", re.MULTILINE)
 ALLOWED_TO_PROVIDERS = {"endpoint", "errors", "lang", "providers"}
-OWN_ROOMS = {"cards": {"typeset"}, "diffusers": {"diffusers_worker"}}
+OWN_ROOMS = {"cards": {"typeset"}, "diffusers": {"diffusers_worker", "cluster"}}
 """A provider's room of its own, which the others may not enter."""
 
 

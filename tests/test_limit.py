@@ -195,3 +195,22 @@ def test_a_lower_limit_is_still_found() -> None:
             pace.slow_down(now)
     assert accepted / now > 1.5
     assert refused < 150
+
+
+def test_a_burst_is_followed_by_a_slower_climb() -> None:
+    """BurstRate halves rate and slope; the rate climbs back to where it was and no further."""
+    pace, now = Pace(4.0, most=4.0), 0.0
+    pace.rise_slower()
+    first = pace.rate
+    rates = []
+    for _ in range(200):
+        now += pace.ready_in(now)
+        pace.take(now)
+        pace.accepted(now)
+        rates.append(pace.rate or 0.0)
+    assert first == 2.0
+    assert rates == sorted(rates)
+    assert rates[-1] == 4.0
+    slope = pace.slope
+    pace.rise_slower()
+    assert pace.slope < slope

@@ -28,14 +28,14 @@ def test_one_of_three_dies_and_no_picture_is_lost_or_bought_twice(
 ) -> None:
     """Seedream stops half way: the two others make the rest, each prompt is paid for once."""
     clock = JumpingClock()
-    prompts = [f"picture {number}" for number in range(24)]
-    takes = ServiceTime(10, 0.3, 5, 30)
+    prompts = [f"picture {number}" for number in range(16)]
+    small: dict[str, Any] = {"latency": ServiceTime(10, 0.3, 5, 30), "picture_size": "small"}
 
     async def work() -> None:
         stand_ins: dict[str, Any] = {
-            "ark": ark.Emulator(ark.Emulated(latency=takes, faults=ark.parse_faults(dies)), clock),
-            "gemini": gemini.Emulator(gemini.Emulated(latency=takes), clock),
-            "replicate": replicate.Emulator(replicate.Emulated(latency=takes), clock),
+            "ark": ark.Emulator(ark.Emulated(**small, faults=ark.parse_faults(dies)), clock),
+            "gemini": gemini.Emulator(gemini.Emulated(**small), clock),
+            "replicate": replicate.Emulator(replicate.Emulated(**small), clock),
         }
         equipped = []
         for name, stand_in in stand_ins.items():

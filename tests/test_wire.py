@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from redloom.emulators.server import LocalServer
-from redloom.endpoint import Form, Part, Wire
+from redloom.endpoint import Answer, Form, Part, Wire
 from redloom.errors import NotSent
 
 
@@ -70,3 +70,18 @@ def test_nobody_there_is_not_sent() -> None:
             await wire.close()
 
     asyncio.run(main())
+
+
+def test_retry_after_in_both_forms() -> None:
+    """Seconds as they are, a date from the answer's own date; nonsense is nothing."""
+    day = "Tue, 24 Nov 2026 10:00:00 GMT"
+    later = "Tue, 24 Nov 2026 10:00:30 GMT"
+    for headers, wanted in (
+        ({"Retry-After": "2.5"}, 2.5),
+        ({"Retry-After": "-3"}, 0.0),
+        ({"Retry-After": later, "Date": day}, 30.0),
+        ({"Retry-After": later}, None),
+        ({"Retry-After": "soon", "Date": day}, None),
+        ({}, None),
+    ):
+        assert Answer(429, headers, "", None).retry_after_s() == wanted

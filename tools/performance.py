@@ -1,6 +1,6 @@
 """Put measured races into docs/performance.md: ``python tools/performance.py [FOLDER]``.
 
-FOLDER (default ``bench``) is where ``redloom bench`` and ``redloom bench --table`` left
+FOLDER (default ``out/bench``) is where ``redloom bench`` and ``redloom bench --table`` left
 ``bench.json``, ``bench.svg`` and ``table.json``. What is found replaces the text between the
 markers ``<!-- race -->``/``<!-- table -->`` and their ends; the picture goes to docs/images/. So
 the figures in the documentation are never typed.
@@ -80,7 +80,7 @@ def put(page: str, mark: str, text: str) -> str:
 def main() -> None:
     """The script."""
     use_language("en")
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("bench")
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("out/bench")
     page = PAGE.read_text("utf-8")
     for mark, name, write in (("race", "bench.json", race), ("table", "table.json", small)):
         if (folder / name).exists():

@@ -56,6 +56,7 @@ The way of one picture, in the order that it goes
 The rooms
     typeset       cards: themes, faces, title breaks, drawing
     diffusers_worker  a process per GPU for the provider `diffusers`: batches, models, their rescue
+    cluster       GPUs of many machines: the same batches, made by Ray actors
     providers     one file each, found by name
     emulators     one file each: the service's protocol, limits, traps, ledger
     testing       the jumping clock and the fake provider, for our tests and for yours

@@ -66,6 +66,8 @@ class Carried:
     run: Run
     purse: Purse
     ready: deque[Job] = field(default_factory=deque)
+    parked: list[Job] = field(default_factory=list)
+    """Jobs that only stopped endpoints could make; they stay pending, the others go on."""
     hand: dict[int, Job] = field(default_factory=dict)
     """Jobs that have left ``ready`` and have no outcome yet."""
     tallies: dict[int, Tally] = field(default_factory=dict)
@@ -74,6 +76,8 @@ class Carried:
     """Every pending job has been read from the journal."""
     stopping: bool = False
     """Paused or cancelled: nothing new is bought for it."""
+    shown: bool = False
+    """It has its first picture since it was taken up."""
     unpaid: bool = False
     """The budget is used up."""
     pending: int = 0

@@ -237,6 +237,7 @@ class Carrier:
             carried.hand.pop(job.id, None)
             self.free_key(job)
         carried.ready.clear()
+        carried.parked.clear()
         carried.exhausted, carried.cursor = False, 0
 
     async def _end_idle_runs(self) -> None:
@@ -249,6 +250,8 @@ class Carrier:
     def _stuck(self, carried: Carried) -> bool:
         """Jobs are left, but every endpoint that could make them needs a person first."""
         lives = self._lives_of(carried)
+        if carried.parked and not carried.ready and not carried.hand and carried.exhausted:
+            return True
         if self._fallback_of(carried):
             return False
         return bool(lives) and not carried.hand and all(live.gate.stopped for live in lives)
@@ -351,12 +354,20 @@ class Carrier:
             remaining=carried.remaining, affordable=self._affordable(carried, lives),
         )  # fmt: skip
         if live is None:
-            return False
+            return self._parked(carried, lives, request)
         if self.records.stored_now(job.key):
             # An equal row was made after this one had been read.
             self.begin(carried, carried.take(), self.maker.from_store(carried, job))
             return True
         return self._start(carried, job, live)
+
+    def _parked(self, carried: Carried, lives: Sequence[Live], request: Request) -> bool:
+        """Set the next job aside where only stopped endpoints could make it, and others go on."""
+        able = [live for live in lives if live.takes(request)]
+        if not all(live.gate.stopped for live in able) or all(live.gate.stopped for live in lives):
+            return False
+        carried.parked.append(carried.ready.popleft())
+        return True
 
     def _affordable(self, carried: Carried, lives: Sequence[Live]) -> float | None:
         """What the run can spend on each picture left; None where nothing has to be chosen."""
@@ -397,7 +408,8 @@ class Carrier:
     def _able(self, carried: Carried, job: Job) -> tuple[list[Live], Request]:
         """The endpoints to choose from; a fallback is asked whatever model was named."""
         own, spare = self._lives_of(carried), self._fallback_of(carried)
-        given_up = carried.tally(job).fallback or (own and all(one.gate.stopped for one in own))
+        able = [one for one in own if one.takes(job.request)]
+        given_up = carried.tally(job).fallback or (able and all(one.gate.stopped for one in able))
         if spare and given_up:
             carried.tally(job).fallback = True
             return spare, replace(job.request, model="")
@@ -485,6 +497,7 @@ class Carrier:
     ) -> None:
         """Tell the watchers, and let those who waited for the same picture go on."""
         carried.done(job)
+        carried.shown = carried.shown or ending.status == "ok"
         self._tell_money(carried, ending, price)
         self.stream.tell(
             Done(

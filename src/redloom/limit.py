@@ -55,6 +55,8 @@ class Pace:
     """The published rate: never exceeded by probing."""
     slope: float = 1.0
     """Of the growth; halved by every refusal for rising too fast (BurstRate)."""
+    goal: float | None = None
+    """The rate to climb back to after rising too fast; None: not climbing."""
     hold_s: float = HOLD_S
     _refused_at: float = 0.0
     _taught_at: float = float("-inf")
@@ -71,6 +73,9 @@ class Pace:
 
     def take(self, now: float) -> None:
         """A request leaves at ``now``."""
+        self._recent.append(now)
+        if len(self._recent) > 64:
+            del self._recent[:32]
         if self.rate is not None:
             # Late by less than an interval: the pace was what it waited for.
             self._waited = now - self.next_at < 1.0 / self.rate
@@ -79,13 +84,12 @@ class Pace:
     def accepted(self, now: float) -> None:
         """A request was answered, and not with a 429."""
         self._answer += 1
-        self._recent.append(now)
-        if len(self._recent) > 64:
-            del self._recent[:32]
         if self.rate is None or not self._waited:
             return
-        if self.growing:
+        if self.growing or self.goal is not None:
             self.rate *= 1.0 + (GROWTH - 1.0) * self.slope
+            if self.goal is not None and self.rate >= self.goal:
+                self.rate, self.goal = self.goal, None
         elif self.taught and now - self._refused_at >= self.hold_s:
             self.rate, self._refused_at = self.rate * PROBE, now
             if self.most is not None:
@@ -99,6 +103,8 @@ class Pace:
         nothing about the pace, and a few strays do not lower a rate that was taught already:
         else a service that says no now and then would bring a run to a stand.
         """
+        if self._recent:
+            self._recent.pop()  # it left, and was not taken
         if not self._is_about_the_rate():
             self._refused_at = now
             self.next_at = max(self.next_at, now + 1.0 / (self.rate or 1.0))
@@ -112,7 +118,7 @@ class Pace:
         rate = known * 0.9 if self.taught else min(known, accepted) * MARGIN
         if self.taught:
             self.hold_s = min(LONGEST_HOLD_S, self.hold_s * 2.0)
-        self.rate = max(SLOWEST_PER_SECOND, rate)
+        self.rate, self.goal = max(SLOWEST_PER_SECOND, rate), None
         self.taught, self.growing = True, False
         self._refused_at = self._taught_at = now
         self.next_at = max(self.next_at, now + 1.0 / self.rate)
@@ -131,15 +137,25 @@ class Pace:
         return True
 
     def rise_slower(self) -> None:
-        """BurstRate: the rate rose too fast, even if it is not too high: halve the slope."""
+        """BurstRate: the rate rose too fast, even if it is not too high.
+
+        Halve the slope, and climb back along it from half the rate to where it was.
+        """
         self.slope /= 2.0
+        if self.rate is not None and not self.growing:
+            self.goal = max(self.rate, self.goal or 0.0)
+            self.rate = max(SLOWEST_PER_SECOND, self.rate / 2.0)
 
     def hold_until(self, moment: float) -> None:
         """Nothing may leave before ``moment``."""
         self.next_at = max(self.next_at, moment)
 
     def _accepted(self, now: float) -> float:
-        """Requests answered well per second over the last ten, at least one in sixty seconds."""
+        """Requests per second that left over the last ten seconds and were not refused.
+
+        By when they left: a synchronous one is answered a minute later. At least one in sixty
+        seconds.
+        """
         lately = [t for t in self._recent if t > now - 10.0]
         if len(lately) < 2:
             return max(self.rate or 1.0, SLOWEST_PER_SECOND)
@@ -238,6 +254,8 @@ class Gate:
     """Of these, how many the service was last seen to work on."""
     queued: int = 0
     """Of these, how many it was last seen to keep waiting."""
+    working: set[Slot] = field(default_factory=set)
+    """The slots of the tasks that it was last seen to work on."""
     refusals: int = 0
     parked_until: float = 0.0
     stopped: str = ""
@@ -318,24 +336,29 @@ class Gate:
 class Slot:
     """A slot at an endpoint: what its task is seen to do there, and given back once."""
 
-    __slots__ = ("_gate", "_queued", "_running")
+    __slots__ = ("_gate", "_queued", "_running", "since")
 
     def __init__(self, gate: Gate) -> None:
         self._gate: Gate | None = gate
         self._running = self._queued = 0
+        self.since = 0.0
+        """When the service began to work on it, nominal Unix seconds by our clock."""
 
     @property
     def queued(self) -> bool:
         """Whether its task was last seen to wait at the service."""
         return self._queued > 0
 
-    def saw(self, running: bool) -> bool:
+    def saw(self, running: bool, since: float = 0.0) -> bool:
         """The service said that it runs, or still waits; whether that is news."""
         now = (1, 0) if running else (0, 1)
         change = (now[0] - self._running, now[1] - self._queued)
         if self._gate is None or change == (0, 0):
             return False
         self._running, self._queued = now
+        if running:
+            self.since = since
+            self._gate.working.add(self)
         self._gate.observe(*change)
         return True
 
@@ -345,6 +368,7 @@ class Slot:
         if gate is None:
             return False
         gate.release()
+        gate.working.discard(self)
         gate.observe(-self._running, -self._queued)
         return True
 

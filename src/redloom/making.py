@@ -73,6 +73,9 @@ from .timing import CALM
 
 log = logging.getLogger("redloom")
 T = TypeVar("T")
+IMPATIENT = 0.02
+"""Seconds of delay that a status query is worth until a run has its first picture: a person looks
+whether it is going well, and the account's query limit has room then."""
 IN_PERSON = 10
 """Priority from which a person is waiting for the run's pictures."""
 Soften = Callable[[str, str], Awaitable[str]]
@@ -187,17 +190,23 @@ class Maker:
         first: float | None,
     ) -> Heard:
         def state(running: bool, since: float) -> None:
-            if slot.saw(running) and running:
+            if slot.saw(running, since) and running:
                 self.stream.tell(
                     Running(at=since, run=job.run, row=job.row, take=job.take, endpoint=live.name)
                 )
 
         self.flights[job.id] = Flight(live, ticket, slot, carried, job)
         urgent = carried.run.priority >= IN_PERSON
+
+        def cost() -> float:
+            if not carried.shown:
+                return IMPATIENT
+            return min(live.poll_cost(), CALM) if urgent else live.poll_cost()
+
         kind = job.request.size
         heard = await live.polls.wait(
             live.provider, ticket, self.clock.now(), live.timings.of(kind), state, first=first,
-            cost=lambda: min(live.poll_cost(), CALM) if urgent else live.poll_cost(),
+            cost=cost,
         )  # fmt: skip
         if isinstance(heard.outcome, Made):
             started, ended = heard.outcome.times.started, heard.outcome.times.ended

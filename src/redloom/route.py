@@ -21,6 +21,8 @@ from .poll import Polls
 from .prompt import parse_ratio, parse_size, place_of
 from .timing import CALM, COVERED, EAGER, Timing, Timings
 
+NEAR_SHAPE = 0.04
+"""How far a suggested size's shape may be from the ratio that was asked for."""
 REACTION_S = 5.0
 """Detection delay that submit-ahead has to cover, nominal seconds."""
 OPEN_AFTER = 5
@@ -124,9 +126,13 @@ class Live:
         limit = slots.limit or max(1, self.gate.running, self.gate.outstanding)
         return limit if slots.ceiling is None else min(limit, slots.ceiling)
 
-    def per_second(self) -> float:
+    def mean_s(self, now: float) -> float:
+        """What a picture takes here, as learnt and as the tasks under way show."""
+        return self.timing.expected([now - slot.since for slot in self.gate.working])
+
+    def per_second(self, now: float) -> float:
         """Pictures per nominal second while it is kept busy: min(rate, c / E[S])."""
-        speed = self.at_once / max(self.timing.mean, 1e-3)
+        speed = self.at_once / max(self.mean_s(now), 1e-3)
         rate = self.gate.pace.rate
         return speed if rate is None else min(speed, rate)
 
@@ -141,7 +147,7 @@ class Live:
             return None
         queued = max(0, self.gate.outstanding + 1 - self.at_once)
         wait = max(self.gate.pace.ready_in(now), self.gate.parked_until - now, rest)
-        return wait + (queued / self.at_once) * self.timing.mean + self.timing.mean
+        return wait + (1.0 + queued / self.at_once) * self.mean_s(now)
 
     def takes(self, request: Request) -> bool:
         """Whether the request's model, where it names one, is this endpoint's."""
@@ -213,7 +219,7 @@ def better_elsewhere(here: Live, lives: Iterable[Live], request: Request, now: f
 
     At best it is the next to start here: after ``E[S] / c`` on average, and then takes ``E[S]``.
     """
-    stay = here.timing.mean * (1.0 + 1.0 / here.at_once)
+    stay = here.mean_s(now) * (1.0 + 1.0 / here.at_once)
     for live in lives:
         idle = live is not here and live.takes(request) and live.wait_s(now) == 0.0
         expected = live.expected_s(now) if idle else None
@@ -239,13 +245,13 @@ def _too_dear(live: Live, able: Sequence[Live], affordable: float | None) -> boo
 def _worth(live: Live, able: Sequence[Live], now: float, remaining: int) -> bool:
     """Whether it would be done with the job before the others were done with everything."""
     others = [one for one in able if one is not live and one.expected_s(now) is not None]
-    speed = sum(one.per_second() for one in others)
+    speed = sum(one.per_second(now) for one in others)
     mine = live.expected_s(now)
     if not others or speed <= 0 or mine is None:
         return True
     work = remaining + sum(one.gate.outstanding for one in others)
     at_once = sum(one.at_once for one in others)
-    last = min(one.timing.mean for one in others)
+    last = min(one.mean_s(now) for one in others)
     return mine <= max(0, work - at_once) / speed + last
 
 
@@ -269,13 +275,17 @@ def asked_of(request: Request, live: Live, *, seed: int | None = None) -> Fitted
 def nearest(ratio: tuple[int, int], sizes: Sequence[Size]) -> Size:
     """The size whose shape is closest to ``ratio``, the larger of two equals.
 
-    Without a table: about 1.3 million pixels in that shape, sides in steps of 16.
+    Where no suggested size comes near that shape: as many pixels in it, sides in steps of 16, for
+    `Provider.fit` to bring to what the model takes. Without a table: 1.3 million pixels.
     """
-    wanted = ratio[0] / ratio[1]
+    wanted, pixels = ratio[0] / ratio[1], 1_300_000
     if sizes:
-        return min(sizes, key=lambda s: (abs(s[0] / s[1] / wanted - 1.0), -s[0] * s[1]))
-    height = (1_300_000 / wanted) ** 0.5
-    return int(height * wanted) // 16 * 16, int(height) // 16 * 16
+        best = min(sizes, key=lambda s: (abs(s[0] / s[1] / wanted - 1.0), -s[0] * s[1]))
+        if abs(best[0] / best[1] / wanted - 1.0) <= NEAR_SHAPE:
+            return best
+        pixels = best[0] * best[1]
+    height = (pixels / wanted) ** 0.5
+    return max(16, int(height * wanted) // 16 * 16), max(16, int(height) // 16 * 16)
 
 
 def fits(request: Request, lives: Iterable[Live]) -> Refused | None:

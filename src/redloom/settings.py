@@ -13,7 +13,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, cast
@@ -129,6 +129,8 @@ class Settings:
     """Settings files that were read, weakest first."""
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The environment with `.env` under it."""
+    cluster: Mapping[str, Any] = field(default_factory=dict)
+    """``[cluster]``: whose GPUs make what endpoints of this machine's kind ask for."""
     keyless: bool = False
     """Only prices and limits are wanted: an endpoint without its key will do."""
 
@@ -147,6 +149,9 @@ class Settings:
             )
         if not config.ready and not self.keyless:
             raise _no_key(config)
+        if config.provider == LOCAL_PROVIDER and self.cluster.get("address"):
+            given = {f"cluster_{name}": value for name, value in self.cluster.items()}
+            return replace(config, options={**given, **config.options})
         return config
 
     def implied(self, name: str) -> EndpointConfig | None:
@@ -162,8 +167,6 @@ class Settings:
 
 
 def _renamed(base: EndpointConfig, name: str, model: str) -> EndpointConfig:
-    from dataclasses import replace
-
     return replace(base, name=name, model=model)
 
 
@@ -263,6 +266,9 @@ class _Reading:
         for name, variable in names.items():
             if value := self.environ.get(variable):
                 self._put(checked({name: value}, variable), self.origin(variable))
+        if address := self.environ.get("REDLOOM_CLUSTER", "").strip():
+            told = checked({"cluster": {"address": address}}, "REDLOOM_CLUSTER")
+            self._put(told, self.origin("REDLOOM_CLUSTER"))
 
     def lay_overrides(self, overrides: Mapping[str, Any]) -> None:
         """Put the caller's values over everything; ``endpoints.NAME.api_key`` may be a key."""
@@ -308,7 +314,7 @@ class _Reading:
             jobs=data.get("jobs"), size=_plain_size(data.get("size", "")),
             account_share=share, ask_above=data["ask_above"],
             theme=data.get("theme", ""), writer=data["writer"], lang=data.get("lang"),
-            chat=self._chat(),
+            chat=self._chat(), cluster=MappingProxyType(self.data.get("cluster", {})),
             sources=self.sources, files=tuple(self.files), environ=self.environ,
         )  # fmt: skip
 

@@ -50,6 +50,14 @@ class ChatForm(_Form):
     api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
 
 
+class ClusterForm(_Form):
+    """``[cluster]``: a Ray cluster whose GPUs make what ``local:…`` endpoints ask for."""
+
+    address: str | None = None
+    workers: int | None = AtLeastOne
+    gpus_each: float | None = Field(default=None, ge=0)
+
+
 class FileForm(_Form):
     """The whole file. Every key of the first level but the tables is a setting of its own."""
 
@@ -67,10 +75,11 @@ class FileForm(_Form):
     writer: str | None = None
     lang: Literal["zh", "en"] | None = None
     chat: ChatForm | None = None
+    cluster: ClusterForm | None = None
     endpoints: dict[str, EndpointForm] | None = None
 
 
-TABLES = ("chat", "endpoints")
+TABLES = ("chat", "cluster", "endpoints")
 SCALARS = tuple(name for name in FileForm.model_fields if name not in TABLES)
 """The settings that are not tables: also environment variables, as ``REDLOOM_NAME``."""
 LIMITS = (
@@ -138,7 +147,8 @@ def _unknown(way: list[str]) -> tuple[str, str]:
 def _known(way: list[str]) -> list[str]:
     if way[:1] == ["endpoints"]:
         return list(EndpointForm.model_fields)
-    return list((ChatForm if way == ["chat"] else FileForm).model_fields)
+    tables: dict[str, type[_Form]] = {"chat": ChatForm, "cluster": ClusterForm}
+    return list(tables.get(".".join(way), FileForm).model_fields)
 
 
 def _shape(key: str, last: str) -> tuple[str, str]:

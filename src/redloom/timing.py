@@ -12,11 +12,12 @@ May import: nothing.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 SHORTEST_S, LONGEST_S = 0.5, 15.0
-COVERED, CALM, EAGER = 1.3, 0.1, 0.04
+COVERED, CALM, EAGER = 2.0, 0.1, 0.05
 """Seconds of delay that one status query is worth at a median of 60 s: while work waits queued
 at the service and so no slot idles; as a rule; while a slot idles or the run's end hangs on it."""
 PRIOR_WEIGHT = 5.0
@@ -72,6 +73,22 @@ class Timing:
     def first(self) -> float:
         """Age at which it can first be ready: the 0.5 % quantile."""
         return self.median * math.exp(-2.576 * self.sigma)
+
+    def late(self) -> float:
+        """Age by which nineteen in twenty are finished: the 95 % quantile."""
+        return self.median * math.exp(1.645 * self.sigma)
+
+    def expected(self, ages: Collection[float]) -> float:
+        """The mean, where tasks of these ages are still being worked on.
+
+        Those older than `late` tell that the service has slowed down before any of them ends: a
+        task that is late is taken for one half done, as tasks met at a random moment are.
+        """
+        late = [age for age in ages if age > self.late()]
+        if not late:
+            return self.mean
+        share = len(late) / len(ages)
+        return (1.0 - share) * self.mean + share * max(self.mean, 2.0 * sum(late) / len(late))
 
     def next_poll(self, age: float, cost: float = CALM) -> float:
         """Nominal seconds until the next query for a task that has been worked on for ``age``."""

@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,10 +49,19 @@ class Answer:
                     path.unlink(missing_ok=True)
 
     def retry_after_s(self) -> float | None:
-        """Seconds from a ``Retry-After`` header in its number form (RFC 9110, 10.2.3)."""
+        """Seconds from a ``Retry-After`` header, in either of its forms (RFC 9110, 10.2.3).
+
+        A date counts from the answer's own ``Date``, so that no clock has to agree with ours.
+        """
+        told = self.headers.get("Retry-After", "")
         try:
-            return max(0.0, float(self.headers.get("Retry-After", "")))
+            return max(0.0, float(told))
         except ValueError:
+            pass
+        try:
+            until, now = (parsedate_to_datetime(t) for t in (told, self.headers["Date"]))
+            return max(0.0, (until - now).total_seconds())
+        except (KeyError, TypeError, ValueError):
             return None
 
 

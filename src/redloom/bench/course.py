@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from redloom.clock import SystemClock
 
@@ -28,8 +29,11 @@ class Course:
     """When the client was ready and got the prompts, nominal time."""
     delivered: dict[int, float] = field(default_factory=dict)
     """By number of the prompt, when its file was there."""
-    facts: dict[str, float] = field(default_factory=dict)
-    """What only this client can tell, such as its own counts."""
+    purchases: list[dict[str, Any]] = field(default_factory=list)
+    """What it bought, by the service's own times as it was told them: all that there is to go by
+    where the service keeps no ledger for us. The fields are those of `emulators.ledger.Purchase`."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """Its requests by kind, and refusals as ``429 …``, for the same reason."""
 
     def start(self) -> None:
         """The client is ready: its time begins."""
@@ -38,6 +42,10 @@ class Course:
     def got(self, number: int) -> None:
         """The file of prompt ``number`` is there."""
         self.delivered.setdefault(number, self.clock.now())
+
+    def count(self, kind: str, number: int = 1) -> None:
+        """So many requests of a kind."""
+        self.counts[kind] = self.counts.get(kind, 0) + number
 
     def file(self, number: int) -> Path:
         """Where a picture goes."""

@@ -45,8 +45,8 @@ def svg(scenarios: Sequence[Scenario], rows: Sequence[Row], note: str) -> str:
     height = y + 34
     title = Text("离最快还差多少", "How far from the fastest possible finish")
     under = Text(
-        "完成时间高出“槽位从不空转”的下界多少；越短越好。同一次运行，同一个模拟服务。",
-        "Time to the last file, above a run in which no slot is ever idle; shorter is better. One run, one emulated service.",
+        "完成时间高出“槽位从不空转”的下界多少；越短越好。各家面对同样的模拟服务。",
+        "Time to the last file, above a run in which no slot is ever idle; shorter is better. Each against the same emulated service.",
     )
     head = [
         _opening(height),
@@ -71,8 +71,9 @@ def _block(scenario: Scenario, rows: Sequence[Row], y: float) -> Iterator[str]:
     left = MARGIN + LABELS
     count = Text(f"{scenario.pictures} 张", f"{scenario.pictures} pictures")
     yield _text(MARGIN, y + 12, str(scenario.text), size=15, weight=600)
+    yield _text(WIDTH - MARGIN, y + 12, str(count), size=12.5, fill=SOFT, anchor="end")
     yield f'<line x1="{MARGIN}" x2="{WIDTH - MARGIN}" y1="{y - 14}" y2="{y - 14}" stroke="{RULE}"/>'
-    yield _text(left, y + 30, f"0 %  ·  {count}", size=11, fill=FAINT)
+    yield _text(left, y + 30, "0 %", size=11, fill=FAINT, anchor="middle")
     for mark in (25, 50, 75, 100):
         x = left + BARS * mark / MOST
         yield _text(x, y + 30, f"+{mark} %", size=11, fill=FAINT, anchor="middle")

@@ -98,17 +98,17 @@ async def race(scenario: Scenario, client: str, seed: int, bounds: Bounds) -> Ro
     """One client's race against a service of its own."""
     began = time.monotonic()
     limit_s = 60 + PATIENCE * bounds.never_idle_s / scenario.speed
-    environment = _environment(scenario)
+    environment = environment_of(scenario.speed)
     with tempfile.TemporaryDirectory(prefix="redloom-bench-") as folder:
         told = {
             "scenario": scenario.name, "client": client, "seed": seed,
             "pictures": scenario.pictures, "folder": folder,
         }  # fmt: skip
-        async with _child("host", told, environment) as host:
-            urls = (await _line(host, 60.0))["urls"]
-            async with _child("runner", {**told, "urls": urls}, environment) as runner:
+        async with child("host", told, environment) as host:
+            urls = (await line_of(host, 60.0))["urls"]
+            async with child("runner", {**told, "urls": urls}, environment) as runner:
                 try:
-                    ran = await _line(runner, limit_s)
+                    ran = await line_of(runner, limit_s)
                 except (TimeoutError, ValueError) as error:
                     ran = _gave_up(type(error).__name__, await _last_words(runner))
             ledgers = [await asyncio.to_thread(_ledger, url) for url in urls]
@@ -121,7 +121,7 @@ async def race(scenario: Scenario, client: str, seed: int, bounds: Bounds) -> Ro
     )  # fmt: skip
 
 
-def _environment(scenario: Scenario) -> dict[str, str]:
+def environment_of(speed: float) -> dict[str, str]:
     """The shared clock; no key, address or proxy of this machine's user."""
     kept = {
         name: value
@@ -130,14 +130,14 @@ def _environment(scenario: Scenario) -> dict[str, str]:
     }
     return {
         **kept,
-        "REDLOOM_CLOCK_SPEED": repr(scenario.speed),
+        "REDLOOM_CLOCK_SPEED": repr(speed),
         "REDLOOM_CLOCK_START": repr(time.time()),
         "NO_PROXY": "*",
     }
 
 
 @asynccontextmanager
-async def _child(
+async def child(
     module: str, told: Mapping[str, Any], environment: Mapping[str, str]
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A process of ours that has been told what to do; it never outlives the block."""
@@ -158,7 +158,7 @@ async def _child(
         await process.wait()
 
 
-async def _line(process: asyncio.subprocess.Process, limit_s: float) -> dict[str, Any]:
+async def line_of(process: asyncio.subprocess.Process, limit_s: float) -> dict[str, Any]:
     """The process's next line; raises TimeoutError, ValueError where it said none."""
     assert process.stdout is not None
     async with asyncio.timeout(limit_s):
@@ -171,7 +171,7 @@ async def _end(host: asyncio.subprocess.Process) -> dict[str, Any]:
     """Let the service end by itself; what it used."""
     assert host.stdin is not None
     host.stdin.close()
-    return await _line(host, 30.0)
+    return await line_of(host, 30.0)
 
 
 async def _last_words(process: asyncio.subprocess.Process) -> str:

@@ -12,8 +12,10 @@ import asyncio
 import importlib
 import json
 import logging
+import os
 import resource
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from redloom.clock import clock_from_environment
 
 from .course import Course
 from .host import cpu_s, say
-from .scenarios import KEY, scenario
+from .scenarios import KEY, KEY_VARIABLE, Place, scenario
 
 NAMES = {
     "ours": "ours",
@@ -37,9 +39,11 @@ NAMES = {
 async def run(told: dict[str, Any]) -> dict[str, Any]:
     """Run the client; what it came to."""
     wanted = scenario(told["scenario"]).sized(told["pictures"])
+    if "place" in told:
+        wanted = replace(wanted, model=told["model"], places=(Place(**told["place"]),))
     module = importlib.import_module(f"redloom.bench.clients.{NAMES[told['client']]}")
     course = Course(
-        wanted, wanted.prompts(told["seed"]), told["urls"], KEY, Path(told["folder"]),
+        wanted, wanted.prompts(told["seed"]), told["urls"], os.environ.get(KEY_VARIABLE, KEY), Path(told["folder"]),
         clock_from_environment(),
     )  # fmt: skip
     before = cpu_s()
@@ -50,7 +54,8 @@ async def run(told: dict[str, Any]) -> dict[str, Any]:
         "delivered": course.delivered,
         "cpu_s": cpu_s() - before,
         "peak_mb": peak_mb(),
-        "facts": course.facts,
+        "purchases": course.purchases,
+        "counts": course.counts,
     }
 
 

@@ -89,6 +89,13 @@ if TYPE_CHECKING:
     en="which lane",
 )
 @option(
+    "--cluster",
+    default=None,
+    metavar="ADDRESS",
+    zh="用这个 Ray 集群上的 GPU（local:… 端点）",
+    en="the GPUs of this Ray cluster (for local:… endpoints)",
+)
+@option(
     "--budget",
     default=None,
     metavar="X",
@@ -207,7 +214,8 @@ def batch(common: Common, prompts: str, **given: Any) -> int:
     try:
         budget = None if given["budget"] is None else Budget.parse(given["budget"])
         plan = Plan.of(prompts, source, given)
-        known = replace(common.settings(), keyless=bool(given["dry_run"]))
+        told = common.settings(cluster__address=given["cluster"])
+        known = replace(told, keyless=bool(given["dry_run"]))
         settings, names = settings_for(known, plan)
         estimate = plan.estimate(settings, names)
         plan.tell(common, estimate)

@@ -346,12 +346,15 @@ class _Offer:
 
     def notes(self, request: Request) -> tuple[Text, ...]:
         """What is changed for this model, a ratio's size included."""
-        fitted = self.fitted(request)
+        fitted, ratio = self.fitted(request), parse_ratio(request.size)
         size = fitted.asked.size
-        if parse_ratio(request.size) is None or size is None:
+        if ratio is None or size is None:
             return fitted.notes
-        shape = f"{request.size} → {size[0]}×{size[1]}"
-        return (Text(f"{self.config.model} {shape}", f"{self.config.model} {shape}"), *fitted.notes)
+        shape = f"{self.config.model} {request.size} → {size[0]}×{size[1]}"
+        # The size on the way from the ratio to what the model takes is nobody's wish.
+        between = nearest(ratio, self.sizes)
+        rest = [n for n in fitted.notes if f"{between[0]}×{between[1]}" not in n.en]
+        return (Text(shape, shape), *rest)
 
 
 def dearest(request: Request, offers: Sequence[_Offer]) -> tuple[_Offer | None, Price, Text]:

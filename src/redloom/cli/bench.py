@@ -82,7 +82,7 @@ NEEDS = {"sdk": "dashscope", "gather": "aiolimiter"}
 @option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    default=Path("bench"),
+    default=Path("out/bench"),
     metavar="DIR",
     zh="结果放哪里（bench.json、bench.svg）",
     en="where the results go (bench.json, bench.svg)",
@@ -97,8 +97,8 @@ NEEDS = {"sdk": "dashscope", "gather": "aiolimiter"}
     "--part",
     type=click.Choice(PARTS),
     default=None,
-    zh="单项：卡片、下载、开销、启动",
-    en="one part alone: cards, downloads, overhead, start",
+    zh="只跑 benchmarks/ 里的一项",
+    en="one script of benchmarks/ alone",
 )
 @option("--list", "listing", is_flag=True, zh="列出各幕和客户端", en="list scenes and clients")
 @option(

@@ -80,6 +80,7 @@ def _ground(settings: Settings) -> Iterator[Finding]:
     yield _workspace(settings.workspace)
     yield _clock(settings)
     yield _faces()
+    yield _cluster(settings)
 
 
 def _workspace(folder: Path) -> Finding:
@@ -130,6 +131,25 @@ def _faces() -> Finding:
             "faces", "wrong", Text("字体不完整，请重装", "The faces are incomplete; install again")
         )
     return Finding("faces", "ok", Text("自带字体齐全", "the bundled faces are complete"))
+
+
+def _cluster(settings: Settings) -> Finding:
+    """Whether other machines' GPUs are set up, and Ray is there to reach them."""
+    import importlib.util
+
+    address = settings.cluster.get("address")
+    there = importlib.util.find_spec("ray") is not None
+    line = "pip install 'redloom[ray]'"
+    if address and there:
+        return Finding("cluster", "ok", Text(f"{address}（没有试）", f"{address} (not tried)"))
+    if address:
+        text = Text(f"集群 {address} 要先 {line}", f"the cluster {address} needs {line}")
+        return Finding("cluster", "wrong", text)
+    text = Text(
+        f"没有设置 Ray 集群（--cluster 地址{'' if there else '；要先 ' + line}）",
+        f"no Ray cluster is set up (--cluster ADDRESS{'' if there else '; needs ' + line})",
+    )
+    return Finding("cluster", "absent", text)
 
 
 async def _endpoints(settings: Settings, *, offline: bool) -> list[Finding]:

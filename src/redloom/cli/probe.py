@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    default=Path("probe"),
+    default=Path("out/probe"),
     metavar="DIR",
     zh="结果和脱敏的记录放哪里",
     en="where findings and scrubbed recordings go",

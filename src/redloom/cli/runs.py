@@ -47,15 +47,29 @@ def runs(common: Common, limit: int) -> None:
     zh="看一个批次：每一行，花了多少。RUN 是编号或图片文件夹。",
     en="One run: its rows and money. RUN is an id or the folder of its pictures.",
 )
+@option(
+    "--status",
+    multiple=True,
+    metavar="NAME",
+    zh="只看这种行，如 refused（可多次）",
+    en="only rows of this status, such as refused (repeatable)",
+)
 @click.argument("run")
-def show(common: Common, run: str) -> int:
+def show(common: Common, run: str, status: tuple[str, ...]) -> int:
     """The command; exit status as `batch` would have it."""
-    from .carrying import status_of
+    from .carrying import STATUSES, status_of
+
+    if wrong := [name for name in status if name not in STATUSES]:
+        known = ", ".join(STATUSES)
+        raise BadInput(
+            f"没有“{wrong[0]}”这种状态；有：{known}。", f"“{wrong[0]}” is none of {known}."
+        )
 
     async def tell(records: Records, _workspace: Path) -> int:
         found = await find(records, run)
         await _tell_run(common, records, found)
-        await asyncio.to_thread(_rows, common, records, found.id)
+        await _tell_money(common, records, found)
+        await asyncio.to_thread(_rows, common, records, found.id, status)
         if found.note:
             common.hint(f"还在等你处理：{found.note}", f"Waiting for you: {found.note}")
         return status_of(await records.counts(found.id), False)
@@ -148,7 +162,7 @@ def _carry_on(common: Common, name: str, *, again: bool, soften: bool = False) -
         ) as engine:
             if again:
                 number = await engine.retry(run.id, soften=soften)
-                common.hint(f"重做 {number} 张。", f"Taking up {number} pictures again.")
+                common.hint(f"重做 {number} 张。", f"Taking up {number} again.")
             else:
                 await engine.resume(run.id)
             return await attend(common, engine, run.id)
@@ -224,12 +238,34 @@ async def _tell_run(common: Common, records: Records, run: Run) -> None:
     )
 
 
-def _rows(common: Common, records: Records, run: str) -> None:
+async def _tell_money(common: Common, records: Records, run: Run) -> None:
+    """The ledger of a run: what was reported, what is estimated, what nobody knows, the budget."""
+    from redloom.money import Money
+
+    if common.json:
+        return
+    spending = await records.spending(run.id)
+    maybe = sum((Money.of(amount, code) for code, amount in spending.maybe.items()), Money())
+    one = next(iter(spending.billed), run.currency) if len(spending.billed) < 2 else ""
+    reported, estimated = (
+        Money.of(spending.sources.get(name, 0.0), one) for name in ("reported", "estimated")
+    )
+    zh = f"账：服务报告 {reported}，按价目表估计 {estimated}，价格未知 {spending.unpriced} 张，存疑至多 {maybe}"
+    en = f"Money: {reported} reported, {estimated} estimated by the price list, {spending.unpriced} of unknown price, at most {maybe} in doubt"
+    if run.budget is not None:
+        budget = Money.of(run.budget, run.currency)
+        zh, en = f"{zh}；预算 {budget}", f"{en}; budget {budget}"
+    common.say(f"{zh}。", f"{en}.")
+
+
+def _rows(common: Common, records: Records, run: str, wanted: tuple[str, ...] = ()) -> None:
     from redloom.manifest import line_of, rows_of
 
     from .carrying import STATUSES
 
     for row in rows_of(records.journal, run):
+        if wanted and row["status"] not in wanted:
+            continue
         line: dict[str, Any] = line_of(row)
         common.emit({"event": "row", **line})
         if not common.json:
@@ -237,7 +273,9 @@ def _rows(common: Common, records: Records, run: str) -> None:
             price = (
                 "-" if line["price"] is None else f"{line['price']:g} {line['currency']}".strip()
             )
-            tail = line["file"] or line["error"] or " ".join(line["prompt"].split())[:40]
+            code = f" [{line['error_code']}]" if line["error_code"] else ""
+            tail = line["file"] or f"{line['error']}{code}" or " ".join(line["prompt"].split())[:40]
+            tail += f"  ({line['flags']})" if line["flags"] else ""
             common.say(
                 f"{line['row']:>5}{take}  {STATUSES[line['status']].zh}  {price}  {tail}",
                 f"{line['row']:>5}{take}  {STATUSES[line['status']].en}  {price}  {tail}",

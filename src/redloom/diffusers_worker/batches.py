@@ -57,6 +57,10 @@ class Item:
     alone: bool = False
     """It was in a batch that took its worker down: it is tried by itself."""
     deaths: int = 0
+    returns: int = 0
+    """How often it came back from another machine without an answer."""
+    epoch: int = 0
+    """Of its latest try; an answer to an earlier one comes too late."""
 
     def record(self) -> dict[str, Any]:
         """As JSON for the worker."""

@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from redloom.errors import NotAllowed, ServiceError, TaskFailed, Unavailable
 from redloom.lang import Text
@@ -56,6 +56,30 @@ class Dropped(Exception):
     """The picture was cancelled."""
 
 
+class Hand(Protocol):
+    """What a pool asks of a worker, wherever it is."""
+
+    loaded: list[str]
+    hand: dict[int, list[Item]]
+    lost: bool
+    failures: int
+
+    def kick(self) -> None:
+        """There may be work."""
+
+    def items(self) -> list[Item]:
+        """What it has in hand."""
+
+    def cancel(self, item: Item) -> None:
+        """Nobody waits for this picture."""
+
+    async def started(self) -> dict[str, Any]:
+        """Until it works; what it says of its device."""
+
+    async def stop(self) -> None:
+        """End it."""
+
+
 class Pool:
     """All workers of one set of devices. `picture` is the only door for work."""
 
@@ -69,8 +93,9 @@ class Pool:
     ) -> None:
         self.batches = Batches(most) if wait_s is None else Batches(most, wait_s)
         self.settings = dict(settings or {})
-        self._workers = [Worker(self, device) for device in devices]
+        self._workers: list[Hand] = [Worker(self, device) for device in devices]
         self._futures: dict[int, asyncio.Future[Picture]] = {}
+        self._items: dict[int, Item] = {}
         self._told: dict[int, Told] = {}
         self._ids = itertools.count(1)
         self.users = 0
@@ -92,7 +117,7 @@ class Pool:
         item = Item(next(self._ids), call, prompt, seed, negative, key, time.monotonic())
         future: asyncio.Future[Picture] = asyncio.get_running_loop().create_future()
         self._futures[item.id] = future
-        self._told[item.id] = told
+        self._told[item.id], self._items[item.id] = told, item
         self.batches.add(item)
         self._kick()
         try:
@@ -103,6 +128,7 @@ class Pool:
         finally:
             self._futures.pop(item.id, None)
             self._told.pop(item.id, None)
+            self._items.pop(item.id, None)
 
     def drop(self, key: str) -> bool:
         """Cancel what waits or is made under a job's key; whether there was something."""
@@ -125,7 +151,7 @@ class Pool:
 
     # for the workers
 
-    def next(self, worker: Worker) -> tuple[list[Item], float]:
+    def next(self, worker: Hand) -> tuple[list[Item], float]:
         """A batch for this worker, or how long until it should ask again."""
         items, wait = self.batches.next(time.monotonic(), worker.loaded, idle=not worker.hand)
         if items:
@@ -160,6 +186,19 @@ class Pool:
             if self.wanted(item):
                 self.batches.add(item, first=True)
         self._kick()
+
+    def open_items(self, epoch: int) -> list[Item]:
+        """Pictures still wanted whose latest try is this one."""
+        return [item for item in self._items.values() if item.epoch == epoch and self.wanted(item)]
+
+    def suspect(self, items: Sequence[Item], why: str) -> None:
+        """The process making this batch died: one by one from now on; a deadly one fails."""
+        for item in items:
+            item.deaths += len(items) == 1 and (item.alone or not item.returns)
+            item.alone = True
+            if item.deaths >= DEATHS:
+                self.fail(item, _deadly(item, why))
+        self.again(items)
 
     def given_up(self, why: str) -> None:
         """A worker cannot be kept alive: nothing waits for it in vain."""
@@ -379,13 +418,10 @@ class Worker:
 
     def _back(self, items: list[Item]) -> None:
         blamed = [item for item in items if self._begun and self._of.get(item.id) == self._begun]
-        for item in blamed:
-            item.deaths += len(blamed) == 1
-            item.alone = True
-            if item.deaths >= DEATHS:
-                self.failures = 0
-                self.pool.fail(item, _deadly(item, self._why))
-        self.pool.again([item for item in items if item.deaths < DEATHS])
+        self.pool.again([item for item in items if item not in blamed])
+        self.pool.suspect(blamed, self._why)
+        if any(item.deaths >= DEATHS for item in blamed):
+            self.failures = 0
 
     # what it says
 

@@ -50,6 +50,7 @@ from redloom.lang import Text
 from ._local_server import fitted_size, resized
 
 if TYPE_CHECKING:
+    from redloom.cluster import ClusterPool
     from redloom.diffusers_worker.pool import Pool
 
 __all__ = ["DEFAULTS", "create"]
@@ -60,7 +61,20 @@ DEFAULTS = Defaults(
 )
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors")
 _BATCH = 8
-_OURS = ("devices", "batch", "keep", "dtype", "compile", "threads", "reproducible", "rewrite_hosts")
+_CLUSTER_PLACES = 32
+_OURS = (
+    "cluster_address",
+    "cluster_workers",
+    "cluster_gpus_each",
+    "devices",
+    "batch",
+    "keep",
+    "dtype",
+    "compile",
+    "threads",
+    "reproducible",
+    "rewrite_hosts",
+)
 """Options of the endpoint, not of the pipeline's call."""
 _FIXED = frozenset(
     {"prompt", "negative_prompt", "width", "height", "generator", "output_type", "latents", "size",
@@ -76,7 +90,10 @@ def create(endpoint: Endpoint, tools: Tools) -> Provider:
 
     Raises MissingExtra where a model is named and the packages are not there.
     """
-    if endpoint.model and missing():
+    cluster = str(endpoint.options.get("cluster_address") or "")
+    if endpoint.model and cluster:
+        _cluster(endpoint, cluster)  # the packages are wanted on its nodes, Ray alone here
+    elif endpoint.model and missing():
         raise MissingExtra("gpu", _WHAT)
     return Local(endpoint, tools)
 
@@ -84,6 +101,20 @@ def create(endpoint: Endpoint, tools: Tools) -> Provider:
 def missing() -> list[str]:
     """Packages of the extra that are not installed; they are only looked for, not imported."""
     return [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+
+
+def _cluster(endpoint: Endpoint, address: str) -> ClusterPool:
+    """A pool on a Ray cluster; nothing is joined yet."""
+    from redloom.cluster import joined
+
+    options = endpoint.options
+    told = {name: options[name] for name in ("keep", "dtype", "compile") if options.get(name)}
+    most = max(1, int(options.get("batch") or _BATCH))
+    each = options.get("cluster_gpus_each")
+    return joined(
+        address, most, {**told, "most": most}, workers=int(options.get("cluster_workers") or 0),
+        gpus=1.0 if each is None else float(each),
+    )  # fmt: skip
 
 
 class Local:
@@ -99,6 +130,7 @@ class Local:
         if options.get("reproducible"):
             self._most = 1
         self._family = family_of(class_name_of(endpoint.model), endpoint.model)
+        self._address = str(options.get("cluster_address") or "")
         self._pool: Pool | None = None
 
     def capabilities(self) -> Capabilities:
@@ -119,8 +151,14 @@ class Local:
         )
 
     def limits(self) -> Limits:
-        """For each device one batch that runs and one that waits, so that it never idles."""
-        return Limits(sync_concurrency=2 * self._most * len(self._devices))
+        """For each device one batch that runs and one that waits, so that it never idles.
+
+        A cluster has as many as it says, or grows to: the others wait here, for nothing.
+        """
+        places = len(self._devices)
+        if self._address:
+            places = int(self._endpoint.options.get("cluster_workers") or _CLUSTER_PLACES)
+        return Limits(sync_concurrency=2 * self._most * places)
 
     def price(self, asked: Asked) -> Price:
         """Nothing, unless the endpoint names a price (a rented GPU)."""
@@ -222,6 +260,9 @@ class Local:
         return self._devices[0].split(":")[0]
 
     def _workers(self) -> Pool:
+        if self._pool is None and self._address:
+            self._pool = _cluster(self._endpoint, self._address)
+            self._pool.users = 1
         if self._pool is None:
             from redloom.diffusers_worker.pool import shared
 

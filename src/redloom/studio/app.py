@@ -39,7 +39,7 @@ def create_app(house: House, mcp: ASGIApp) -> Guard:
     _add_documents(app)
     app.router.routes.append(Route("/mcp", endpoint=mcp))
     app.include_router(pages.router)
-    return Guard(app, house.options, house.callers)
+    return Guard(pictures.Front(app, house), house.options, house.callers)
 
 
 def _add_documents(app: FastAPI) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import urlsplit
@@ -61,6 +61,7 @@ class Guard:
     callers: Callers | None = None
     """Set when the engine is up; nothing is let in before."""
     draining: bool = False
+    _known: dict[str, bool] = field(default_factory=dict)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -94,7 +95,7 @@ class Guard:
         headers = Headers(scope=scope)
         use_language(_language(scope, headers))
         place = place_of(scope, self.options)
-        if place is None or not is_known(place, self.options):
+        if place is None or not self._knows(place):
             raise Problem(
                 421, "unknown_host",
                 Text(
@@ -118,6 +119,15 @@ class Guard:
                 headers={"Retry-After": "10"},
             )  # fmt: skip
         scope["redloom.caller"] = caller
+
+    def _knows(self, place: Place) -> bool:
+        """`is_known`, remembered: clients ask by the same few names."""
+        known = self._known.get(place.asked)
+        if known is None:
+            if len(self._known) > 1000:
+                self._known.clear()
+            known = self._known[place.asked] = is_known(place, self.options)
+        return known
 
     def _caller(self, headers: Headers, place: Place) -> Caller | None:
         """Who calls, or None. Raises Problem for a wrong token."""

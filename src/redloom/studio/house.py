@@ -117,19 +117,19 @@ class House:
         )  # fmt: skip
 
 
-def house_of(request: Request) -> House:
-    """For routes: ``house: Here``."""
+async def house_of(request: Request) -> House:
+    """For routes: ``house: Here``. Asynchronous, as FastAPI sends others through a thread."""
     house: House = request.app.state.house
     return house
 
 
-def caller_of(request: Request) -> Caller:
+async def caller_of(request: Request) -> Caller:
     """For routes: ``caller: Who``."""
     caller: Caller | None = request.scope.get("redloom.caller")
     return caller or LOCAL
 
 
-def place_of_request(request: Request) -> Place:
+async def place_of_request(request: Request) -> Place:
     """For routes: ``place: There``."""
     place: Place = request.scope["redloom.place"]
     return place

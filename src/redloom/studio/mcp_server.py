@@ -11,16 +11,19 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Awaitable, Sequence
-from contextlib import AbstractAsyncContextManager
+import logging
+from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.transport_security import TransportSecuritySettings
 from pydantic import Field
 
 from redloom.engine import RunOptions
+from redloom.errors import RedloomError
 from redloom.job import normal_size
 from redloom.prompt import Prompt
 from redloom.version import __version__
@@ -30,7 +33,7 @@ from .house import House
 from .memory import Listing
 from .options import Options
 from .orders import Order, dearest, fresh_take, place
-from .problems import Problem, not_found
+from .problems import Problem, not_found, of_error
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -52,7 +55,8 @@ _SAID = (
 
 def mcp_server(house: House) -> MCPServer:
     """The server around a house."""
-    server: MCPServer = MCPServer("redloom", instructions=_SAID, version=__version__)
+    with _own_logging():
+        server: MCPServer = MCPServer("redloom", instructions=_SAID, version=__version__)
     tools = Tools(house)
 
     @server.tool(description="Make a Xiaohongshu note of a story. Answers at once with the note's id.")  # fmt: skip
@@ -95,6 +99,18 @@ def mcp_server(house: House) -> MCPServer:
         return await tools.cancel(_caller(ctx), id)
 
     return server
+
+
+@contextmanager
+def _own_logging() -> Iterator[None]:
+    """The SDK sets up logging for the whole process when a server is made; that is ours to do."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
 def _caller(ctx: Any) -> Caller:
@@ -208,8 +224,12 @@ async def _said(work: Awaitable[T]) -> T:
     """The answer, or an error that the agent can read."""
     try:
         return await work
-    except Problem as problem:
-        raise ValueError(json.dumps({"code": problem.code, "message": str(problem.text), "spent": problem.spent}, ensure_ascii=False)) from None  # fmt: skip
+    except RedloomError as error:
+        problem = of_error(error)
+    except Problem as error:
+        problem = error
+    told = {"code": problem.code, "message": str(problem.text), "spent": problem.spent}
+    raise ToolError(json.dumps(told, ensure_ascii=False))
 
 
 def _brief_row(one: Json) -> Json:

@@ -84,10 +84,7 @@ async def _race(course: Course) -> None:
         course.start()
         works = []
         for k, numbers in enumerate(course.shares()):
-            talk = Talk(
-                session, course.urls[k], course.key, course.scenario.model, course.scenario.lane
-            )
-            one = _One(course, talk, k)
+            one = _One(course, Talk(session, course, k), k)
             works += [one.carry(number) for number in numbers]
         await asyncio.gather(*works)
 

@@ -5,10 +5,19 @@ May import: endpoint, engine, providers, bench.course.
 
 from __future__ import annotations
 
+import json
+import sqlite3
+from contextlib import closing
+
 from redloom.bench.course import Client, Course
 from redloom.endpoint import Endpoint, Limits, Provider, Tools
 from redloom.engine import Engine
 from redloom.providers import dashscope
+
+_TASKS = """
+SELECT jobs.request, tasks.billed, tasks.lane, tasks.started, tasks.ended, tasks.seen_at, tasks.polls
+FROM tasks JOIN jobs ON jobs.id = tasks.job WHERE tasks.state != 'void' ORDER BY tasks.id
+"""
 
 
 class _Untold(dashscope.DashScope):
@@ -53,6 +62,20 @@ async def _race(course: Course) -> None:
         async for result in engine.stream(course.prompts, out=course.folder / "out"):
             if result.ok:
                 course.got(result.row - 1)
+    _bought(course)
+
+
+def _bought(course: Course) -> None:
+    """What the journal says was bought, for a service without a ledger of ours."""
+    with closing(sqlite3.connect(course.folder / "workspace" / "journal.db")) as db:
+        for request, billed, lane, started, ended, seen, polls in db.execute(_TASKS):
+            course.purchases.append(
+                {
+                    "prompt": json.loads(request)["prompt"], "billed": int(billed != "no"),
+                    "lane": lane, "started": started, "ended": ended, "seen": seen,
+                }
+            )  # fmt: skip
+            course.count("poll", polls)
 
 
 CLIENTS: dict[str, Client] = {"ours": _race}

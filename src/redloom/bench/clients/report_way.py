@@ -57,9 +57,7 @@ def _with(slots: int | None) -> Client:
             course.start()
             works = []
             for k, numbers in enumerate(course.shares()):
-                talk = Talk(
-                    session, course.urls[k], course.key, course.scenario.model, course.scenario.lane
-                )
+                talk = Talk(session, course, k)
                 gate = asyncio.Semaphore(slots or course.scenario.places[k].concurrency or 3)
                 works += [_one(course, talk, number, gate) for number in numbers]
             await asyncio.gather(*works)

@@ -5,14 +5,17 @@ May import: see `routes`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from redloom.studio.endpoint_show import models_record
 from redloom.studio.forms import FeedbackForm
 from redloom.studio.guard import SHUT
-from redloom.studio.house import Here, Who
+from redloom.studio.house import Here, House, Who
 from redloom.studio.pictures import KINDS
 from redloom.studio.problems import not_found
 
@@ -29,16 +32,41 @@ LASTING = {
 @router.get("/pictures/{name}", tags=["pictures"], response_class=Response)
 async def picture(name: str, request: Request, house: Here) -> Response:
     """A picture. Its address cannot be guessed; whoever has it may look."""
+    return await answer(house, name, request.headers.get("if-none-match"))
+
+
+async def answer(house: House, name: str, known: str | None) -> Response:
+    """The picture of an address; 304 where the client has it. Raises Problem 404."""
     wanted = house.pictures.wanted(name)
     if wanted is None:
         raise not_found("没有这张图。", "There is no such picture.")
     tag = f'"{name[:24]}"'
-    if request.headers.get("if-none-match") == tag:
+    if known == tag:
         return Response(status_code=304, headers={**LASTING, "ETag": tag})
     data = await house.pictures.bytes_of(wanted)
     if data is None:
         raise not_found("这张图已不在图库里。", "This picture is no longer in the store.")
     return Response(data, media_type=KINDS[wanted.kind], headers={**LASTING, "ETag": tag})
+
+
+@dataclass(frozen=True)
+class Front:
+    """Answers ``/pictures/…`` by itself and hands everything else on: a page of thumbnails is
+    hundreds of requests, which need none of the framework behind.
+    """
+
+    app: ASGIApp
+    house: House
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        path: str = scope["path"]
+        if scope["method"] != "GET" or not path.startswith("/pictures/"):
+            await self.app(scope, receive, send)
+            return
+        known = Headers(scope=scope).get("if-none-match")
+        found = await answer(self.house, path.removeprefix("/pictures/"), known)
+        await found(scope, receive, send)
 
 
 @router.put("/api/feedback", tags=["pictures"])

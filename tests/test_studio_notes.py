@@ -1,0 +1,152 @@
+"""Notes over HTTP: plan, outline, make, edit; taken up after a restart without paying twice."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from redloom.testing import FakeProvider
+from studio_rig import Rig, rig
+
+STORY = (Path(__file__).resolve().parents[1] / "examples" / "hutong.txt").read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """One server."""
+    with rig(tmp_path_factory.mktemp("notes") / "ws") as server:
+        yield server
+
+
+def test_the_live_plan_costs_nothing(made: Rig) -> None:
+    """Titles, pages, pictures and the price, with nothing kept and nothing bought."""
+    before = made.provider.submits
+    plan = made.client.post("/api/notes/plan", json={"story": STORY, "images": 3}).json()
+    assert 3 <= len(plan["outline"]["titles"]) <= 5
+    assert plan["estimate"]["pictures"] == 3
+    assert plan["estimate"]["total"] == {"CNY": 0.6}
+    assert plan["outline"]["pictures"][0]["page"] == 0
+    assert made.provider.submits == before
+    assert made.client.post("/api/notes/plan", json={"story": "  "}).status_code == 422
+
+
+def test_an_outline_is_edited_and_made(made: Rig) -> None:
+    """It waits; what was edited is what is set: titles, pages, prompts."""
+    form = {"story": STORY, "step": "outline", "images": 1}
+    note = made.client.post("/api/notes", json=form).json()["id"]
+    outline = made.wait_note(note, "outline")["outline"]
+    outline["titles"][0]["text"] = "我自己的标题"
+    outline["cover"]["title"] = "我自己的标题"
+    outline["pages"] = ["# 第一页\n\n只有**这些**字。", "# 第二页\n\n- 一\n- 二"]
+    outline["pictures"] = [{"purpose": "cover", "prompt": "my own words"}]
+    assert made.client.put(f"/api/notes/{note}/outline", json=outline).status_code == 200
+    assert made.client.post(f"/api/notes/{note}/make").status_code == 202
+    shown = made.wait_note(note)
+    assert shown["post"]["title"] == "我自己的标题"
+    kinds = [card["kind"] for card in shown["cards"]]
+    assert kinds.count("page") == 2
+    assert "只有这些字" in shown["cards"][1]["text"].replace("\n", "")
+    assert [t.asked.prompt for t in made.provider.tasks.values()][-1] == "my own words"
+    again = made.client.put(f"/api/notes/{note}/outline", json=outline)
+    assert again.status_code == 409
+
+
+def test_edits_are_free_and_leave_the_rest(made: Rig) -> None:
+    """Text, title, theme, cover, body: no purchase; other cards keep every byte."""
+    note = made.client.post("/api/notes", json={"story": STORY, "images": 2}).json()["id"]
+    first = made.wait_note(note)
+    billed = made.provider.billed()
+    before = [made.client.get(card["url"]).content for card in first["cards"]]
+    at = f"/api/notes/{note}"
+    text_card = next(c["n"] for c in first["cards"] if c["kind"] == "page" and c["picture"] is None)
+    page = made.client.get(f"{at}/pages/{text_card}").json()
+    assert page["markdown"]
+    edited = made.client.post(f"{at}/pages/{text_card}", json={"text": "换成这一句。"}).json()
+    after = [made.client.get(card["url"]).content for card in edited["cards"]]
+    changed = [k + 1 for k, (a, b) in enumerate(zip(before, after, strict=True)) if a != b]
+    assert changed == [text_card]
+    assert made.client.post(f"{at}/title", json={"title": "新标题"}).json()["title"] == "新标题"
+    assert made.client.post(f"{at}/theme", json={"theme": "film"}).status_code == 200
+    assert made.client.post(f"{at}/theme", json={"theme": "nothere"}).status_code == 422
+    assert made.client.post(f"{at}/cover", json={"picture": 2}).status_code == 200
+    assert made.client.post(f"{at}/cover", json={"picture": 9}).status_code == 422
+    post = made.client.post(f"{at}/post", json={"body": "新的正文", "tags": ["甲"]}).json()["post"]
+    assert post == {"title": "新标题", "body": "新的正文", "tags": ["甲"]}
+    too_long = made.client.post(f"{at}/pages/{text_card}", json={"text": "字" * 3000})
+    assert too_long.status_code == 422
+    assert made.provider.billed() == billed
+
+
+def test_a_new_picture_for_a_card_is_bought_once(made: Rig) -> None:
+    """202, then a fresh picture on that card."""
+    note = made.client.post("/api/notes", json={"story": STORY, "images": 1}).json()["id"]
+    before = made.client.get(made.wait_note(note)["cards"][0]["url"]).content
+    billed = made.provider.billed()
+    answer = made.client.post(f"/api/notes/{note}/pages/1", json={"prompt": "another view"})
+    assert answer.status_code == 202
+    shown = made.wait_note(note)
+    assert made.provider.billed() == billed + 1
+    assert made.client.get(shown["cards"][0]["url"]).content != before
+    assert made.client.post(f"/api/notes/{note}/pages/99", json={"prompt": "x"}).status_code == 422
+
+
+def test_history_search_export_remove(made: Rig) -> None:
+    """Found by words of the story; packed; gone from the list when removed."""
+    form = {"story": "关于一只叫墨墨的黑猫的故事。它每天等我下班。", "offline": True}
+    note = made.client.post("/api/notes", json=form).json()["id"]
+    made.wait_note(note)
+    found = made.client.get("/api/notes", params={"q": "墨墨"}).json()["notes"]
+    assert [one["id"] for one in found] == [note]
+    assert found[0]["cover"]["thumb"]
+    assert made.client.get(found[0]["cover"]["thumb"]).headers["content-type"] == "image/webp"
+    data = made.client.get(f"/api/notes/{note}/export.zip").content
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert f"{note}/01-cover.png" in archive.namelist()
+    shape = made.client.get(f"/api/notes/{note}/export.json", params={"for": "xiaohongshu-mcp"})
+    assert Path(shape.json()["images"][0]).is_file()
+    assert made.client.delete(f"/api/notes/{note}").status_code == 204
+    assert made.client.get(f"/api/notes/{note}").status_code == 404
+    assert made.client.get("/api/notes", params={"q": "墨墨"}).json()["notes"] == []
+
+
+def test_a_note_that_fails_says_why_and_can_go_on(tmp_path: Path) -> None:
+    """A picture that is refused leaves its place to text; `make` again asks only for it."""
+
+    def refuse(provider: FakeProvider) -> None:
+        provider.script = lambda _asked, n: "refused" if n <= 10 else "made"
+
+    with rig(tmp_path / "ws", change=refuse) as server:
+        note = server.client.post("/api/notes", json={"story": STORY, "images": 1}).json()["id"]
+        shown = server.wait_note(note)
+        assert shown["pictures"][0]["status"] == "refused"
+        assert shown["warnings"]
+        server.provider.script = lambda _asked, _n: "made"
+        server.client.post(f"/api/notes/{note}/make")
+        shown = server.wait_note(note)
+        assert shown["cards"][0]["picture"] == 1
+        assert server.provider.billed() == 1
+
+
+def test_a_note_goes_on_after_a_restart(tmp_path: Path) -> None:
+    """Stopped while it is painted; the next server finishes it with the same pictures."""
+    kept: list[Any] = []
+
+    def slow(provider: FakeProvider) -> None:
+        provider.seconds = lambda _prompt: 150.0
+        kept.append(provider)
+
+    with rig(tmp_path / "ws", change=slow) as server:
+        note = server.client.post("/api/notes", json={"story": STORY, "images": 2}).json()["id"]
+        server.wait_note(note, "painting")
+        while server.provider.submits < 2:
+            server.client.get("/health")
+    with rig(tmp_path / "ws", provider=kept[0]) as server:
+        shown = server.wait_note(note)
+        assert [one["status"] for one in shown["pictures"]] == ["ok", "ok"]
+    assert kept[0].submits == 2
+    assert kept[0].bought_twice() == []
