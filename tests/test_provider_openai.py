@@ -483,17 +483,19 @@ def test_how_long_to_wait() -> None:
 # answers
 
 PNG = "iVBORw0KGgo" + "A" * 40
-JSONS = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=30),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(
-            ["data", "url", "b64_json", "images", "choices", "message", "content", "error", "code",
-             "message", "base_resp", "image_url", "usage", "detail", "x"]
-        ), inner, max_size=4,
-    ),
-    max_leaves=12,
-)  # fmt: skip
+LEAVES = st.none() | st.booleans() | st.integers() | st.text(max_size=30)
+NAMES = (
+    "data url b64_json images choices message content error code base_resp image_url usage detail x"
+)
+
+
+def deeper(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """One level more of lists and objects, under the names that mean something."""
+    names = st.sampled_from(NAMES.split())
+    return inner | st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=4)
+
+
+JSONS = deeper(deeper(deeper(deeper(LEAVES))))
 
 
 @pytest.mark.parametrize(

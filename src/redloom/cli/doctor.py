@@ -253,8 +253,7 @@ async def _tried(config: EndpointConfig, clock: Clock) -> tuple[Text, bool]:
     tools = Tools(key=config.api_key, clock=clock)
     provider = providers.load(config.provider).create(config.endpoint(), tools)
     try:
-        if provider.capabilities().checks_key:
-            await provider.check()
+        await provider.check()
         tried = bool(provider.capabilities().checks_key)
         if hasattr(provider, "about"):  # what a provider of this machine's own has found
             return provider.about(), tried
