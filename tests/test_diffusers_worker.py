@@ -240,6 +240,28 @@ def test_a_worker_killed_in_mid_batch_loses_nothing(
     through(body)
 
 
+def test_a_worker_that_hangs_is_killed(
+    models: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Alive, but its batch does not get on: ended, started again, all pictures come. Loading, which
+    takes longer than the bound here, is no hanging.
+    """
+    faults(monkeypatch, hang="stuck", die_once=str(tmp_path / "hung"))
+    monkeypatch.setattr("redloom.diffusers_worker.pool.STUCK_S", 0.05)
+    monkeypatch.setattr("redloom.diffusers_worker.pool.WATCH_S", 2.0)
+
+    async def body() -> None:
+        async with pool() as workers:
+            await workers.picture(call(models["sdxl"]), "first", 1)
+            made = await asyncio.gather(
+                *(workers.picture(call(models["sdxl"]), w, 2) for w in ("a", "stuck", "b"))
+            )
+            assert len(made) == 3
+            assert process_of(workers).deaths == 1
+
+    through(body)
+
+
 def test_a_picture_that_kills_its_worker_fails_alone(
     models: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

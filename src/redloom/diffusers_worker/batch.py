@@ -38,7 +38,7 @@ class Faults:
     ``oom_above``: batches larger than this run out of memory; ``oom_word``: so does a picture
     with this word unless it is decoded in tiles; ``oom_always``: whatever is tried; ``die``: a
     batch with this word kills the process; ``die_once``: a file, made at the first death, after
-    which there is none; ``slow``: seconds before each step.
+    which there is none; ``hang``: the same, but it hangs; ``slow``: seconds before each step.
     """
 
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -66,13 +66,17 @@ class Faults:
         if seconds := self.values.get("slow"):
             time.sleep(float(seconds))
         words = " ".join(str(item["prompt"]) for item in items)
-        if (word := self.values.get("die")) and word in words:
-            once = self.values.get("die_once")
-            if once and Path(once).exists():
-                return
-            if once:
-                Path(once).touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+        for way in ("die", "hang"):
+            if (word := self.values.get(way)) and word in words and self._first_time():
+                os.kill(os.getpid(), signal.SIGKILL) if way == "die" else time.sleep(3600)
+
+    def _first_time(self) -> bool:
+        once = self.values.get("die_once")
+        if once and Path(once).exists():
+            return False
+        if once:
+            Path(once).touch()
+        return True
 
 
 @dataclass

@@ -94,7 +94,7 @@ class Models:
         keep: int = 2,
         *,
         compiled: bool = False,
-        told: Callable[[], None] = lambda: None,
+        told: Callable[[str], None] = lambda _word: None,
     ) -> None:
         self.device = device
         self._keep, self._compiled, self._told = max(1, keep), compiled, told
@@ -108,9 +108,10 @@ class Models:
         """The pipeline, loaded if it is not. Raises whatever loading raises."""
         found = self._loaded.get(name)
         if found is None:
+            self._told("loading")
             self._make_room(bytes_on_disk(folder_of(name)))
             found = self._loaded[name] = self._load(name)
-            self._told()
+            self._told("models")
         self._loaded.move_to_end(name)
         return found
 
@@ -120,7 +121,7 @@ class Models:
         if loaded is not None:
             del loaded
             self.device.tidy()
-            self._told()
+            self._told("models")
 
     def unload_others(self, name: str) -> bool:
         """Free everything else; whether there was anything."""

@@ -40,7 +40,11 @@ DEATHS = 2
 STARTS = 4
 """Deaths in a row without one picture made, after which a worker is given up."""
 HANG_S = 300.0
-"""Without a sign of life for this long a worker is killed."""
+"""Without a sign of life for this long a worker is killed: it is frozen."""
+STUCK_S = 1800.0
+"""A worker that is alive, but has had work for this long without a step of it being done, is
+killed too; not while it loads a model, which may be downloaded first."""
+WATCH_S = 5.0
 Told = Callable[[str, float], None]
 
 
@@ -257,6 +261,8 @@ class Worker:
     _life: asyncio.Task[None] | None = None
     _writer: asyncio.StreamWriter | None = None
     _heard: float = 0.0
+    _moved: float = 0.0
+    _loading: bool = False
     _why: str = ""
 
     def kick(self) -> None:
@@ -337,7 +343,7 @@ class Worker:
             )  # fmt: skip
         reader, self._writer = await asyncio.open_connection(sock=ours)
         self._send({"op": "hello", "device": self.device, **self.pool.settings})
-        self._heard = time.monotonic()
+        self._heard = self._moved = time.monotonic()
         assert self.process.stderr is not None
         helpers = [
             asyncio.ensure_future(work)
@@ -347,6 +353,8 @@ class Worker:
             while True:
                 head, body = await frames.read(reader)
                 self._heard = time.monotonic()
+                if head.get("ev") != "beat":
+                    self._moved, self._loading = self._heard, head.get("ev") == "loading"
                 self._take(head, body)
         finally:
             for helper in helpers[:2]:
@@ -370,6 +378,8 @@ class Worker:
 
     def _send_batch(self, items: list[Item]) -> None:
         number = next(self._numbers)
+        if not self.hand:
+            self._moved = time.monotonic()
         self.hand[number] = items
         for item in items:
             self._open[item.id], self._of[item.id] = item, number
@@ -383,11 +393,13 @@ class Worker:
             self._writer.write(frames.packed(head))
 
     async def _watch(self) -> None:
-        """Kill a process that gives no sign of life."""
+        """Kill a process that gives no sign of life, or does not get on with its work."""
         while True:
-            await asyncio.sleep(5.0)
-            if time.monotonic() - self._heard > HANG_S and self.process is not None:
-                self._why = "no sign of life"
+            await asyncio.sleep(WATCH_S)
+            now = time.monotonic()
+            stuck = bool(self.hand) and not self._loading and now - self._moved > STUCK_S
+            if (stuck or now - self._heard > HANG_S) and self.process is not None:
+                self._why = "it hung"
                 self.process.kill()
 
     async def _listen(self, stderr: asyncio.StreamReader) -> None:

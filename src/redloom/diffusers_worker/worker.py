@@ -124,9 +124,9 @@ class Worker:
             else:
                 self.say({"ev": "beat"})
 
-    def _models(self) -> None:
+    def _models(self, word: str) -> None:
         assert self._maker is not None
-        self.say({"ev": "models", "models": self._maker.models.names()})
+        self.say({"ev": word, "models": self._maker.models.names()})
 
     def say(self, head: Mapping[str, Any], body: bytes = b"") -> None:
         """One message; a parent that is gone ends this process."""

@@ -146,7 +146,6 @@ class Local:
             gives_links=False,
             moderates=False,
             throttles=False,
-            checks_key=False,
             tells_progress=True,
         )
 
