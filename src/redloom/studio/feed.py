@@ -330,10 +330,11 @@ class Feed:
         finished = _is_over(last)
         while channel.clients and not self.closed and self._wakes.get(run) is wake:
             await _awake(wake, LOOK_S)
-            for one in await self._outcomes(run, await self._page(run, mark)):
+            # The state first: what it calls over has all its outcomes on record by then.
+            now = await self.show.run(run, ROOT)
+            async for one in self._recorded(run, mark):
                 mark = one.mark or mark
                 channel.push(one)
-            now = await self.show.run(run, ROOT)
             if _told(now) != _told(last) and now is not None:
                 channel.push(frame("run", {"run": now}))
                 if last is None or now["money"] != last["money"]:
