@@ -1,7 +1,7 @@
 // One card, large: ← → Esc; its words (free), its picture (priced), its place on the cover.
 
 import { amount, get, h, icon, refill, t } from "./core.js";
-import { button, dialog, opinions, signButton } from "./parts.js";
+import { arrows, button, dialog, opinions, signButton } from "./parts.js";
 
 /** `note()` gives the note as it is now, `edit(path, body)` changes it. */
 export function openCard({ note, n, edit, opinion }) {
@@ -10,12 +10,8 @@ export function openCard({ note, n, edit, opinion }) {
   const box = dialog("sheet", t("卡片", "Card"), (close) => [
     h("header", signButton("left", t("上一张", "Previous"), () => step(-1)), name, signButton("right", t("下一张", "Next"), () => step(1)), signButton("close", t("关闭", "Close"), close, { className: "round end" })),
     h("div.inside", view, side)]);
-  box.addEventListener("keydown", (event) => {
-    if (event.target.matches("input,textarea,select")) return;
-    if (event.key === "ArrowLeft") step(-1);
-    if (event.key === "ArrowRight") step(1);
-  });
   const step = (by) => { const next = at + by; if (next >= 1 && next <= note().cards.length) { at = next; draw(); } };
+  arrows(box, step);
   const change = async (path, body, done) => {
     box.setAttribute("aria-busy", "true");
     const ok = await edit(path, body);

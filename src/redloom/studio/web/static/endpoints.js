@@ -61,7 +61,7 @@ function record(told) {
   return [
     one(count(told.made), t(" 张", " made")), told.failed > 0 && one(count(told.failed), t(" 次失败", " failed")), one(sums(told.spent) || "0", ""),
     h("span", icon("thumbup"), h("b", count(told.up))), h("span", icon("thumbdown"), h("b", count(told.down))), h("span", icon("star"), h("b", count(told.used))),
-    told.kept_share !== null && told.kept_share !== undefined && one(`${Math.round(told.kept_share * 100)}%`, t(" 留用", " kept")),
+    told.up + told.down + told.used > 0 && told.kept_share !== null && told.kept_share !== undefined && one(`${Math.round(told.kept_share * 100)}%`, t(" 留用", " kept")),
     sums(told.price_per_kept) && one(sums(told.price_per_kept), t(" 每张留用", " per kept one")),
   ];
 }

@@ -1,7 +1,7 @@
 // One note: 大纲 → 封面 → 内页 → 结果. What is shown follows its state; events keep it fresh.
 
 import { amount, api, get, h, icon, listen, post, refill, sums, t, when } from "./core.js";
-import { attempt, button, isGood, signButton, skeleton, stateWords, sure, toast } from "./parts.js";
+import { attempt, button, isGood, maybeWords, signButton, skeleton, stateWords, sure, toast } from "./parts.js";
 import { Outline } from "./outline.js";
 import { openCard } from "./card.js";
 import { openPhone, Publish } from "./publish.js";
@@ -113,7 +113,7 @@ class NotePage {
 
   drawHead() {
     const { note } = this, done = note.cards.length > 0;
-    const facts = [when(note.created), note.cards.length && t(`${note.cards.length} 张`, `${note.cards.length} cards`), sums(note.money?.spent) || t("没花钱", "nothing spent"), note.money && sums(note.money.maybe) && t(`存疑 ${sums(note.money.maybe)}`, `in doubt ${sums(note.money.maybe)}`)].filter(Boolean);
+    const facts = [when(note.created), note.cards.length && t(`${note.cards.length} 张`, `${note.cards.length} cards`), sums(note.money?.spent) || t("没花钱", "nothing spent"), maybeWords(note.money, BUSY.has(note.state))].filter(Boolean);
     refill(this.head,
       h("div", h("h1", note.title || t("新笔记", "New note")), h("p.soft", facts.join(" · "))),
       h("div.acts",
@@ -164,14 +164,18 @@ class NotePage {
     const { note } = this, pictures = note.pictures;
     const planned = (note.outline?.pictures || []).map((one) => ({ ...one, status: "pending", stage: "waiting" }));
     const shown = pictures.length ? pictures : planned;
-    refill(this.tiles, shown.length ? shown.map((one, n) => this.tile(one, n)) : skeleton(6));
+    if (!shown.length || this.tiles.childElementCount !== shown.length) refill(this.tiles, shown.length ? shown.map((one, n) => this.tile(one, n)) : skeleton(6));
+    shown.forEach((one, n) => { // only what changed is drawn anew, so that nothing flickers
+      const next = this.tile(one, n), old = this.tiles.children[n];
+      if (old.dataset.looks !== next.dataset.looks) old.replaceWith(next);
+    });
     this.drawHeld();
   }
 
   tile(one, n) {
     const stage = one.status === "pending" ? this.stages.get(n + 1) || one.stage || "waiting" : null;
     const good = isGood(one.status);
-    return h(`figure.picture${good ? "" : one.status === "pending" ? `.${stage}` : ".bad"}`, { data: { status: one.status } },
+    return h(`figure.picture${good ? "" : one.status === "pending" ? `.${stage}` : ".bad"}`, { data: { status: one.status, looks: [one.status, stage, one.thumb, one.error, one.price].join("|") } },
       h("div.frame", good && one.thumb ? h("img", { src: one.thumb, alt: one.prompt, decoding: "async" }) : one.status === "pending" ? h("div.loom", { "aria-hidden": "true" }) : h("p", one.error)),
       h("figcaption", h("b", n === 0 ? t("封面", "Cover") : t(`配图 ${n}`, `Picture ${n}`)), h("span", stateWords(one.status, stage)), one.price ? h("span.soft", amount(one.price, one.currency)) : null),
       h("p.words", one.prompt));

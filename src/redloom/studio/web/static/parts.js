@@ -1,6 +1,6 @@
 // Parts of pages: toasts, dialogs, counters, empty and error states, copy buttons.
 
-import { amount, h, icon, refill, t } from "./core.js";
+import { amount, h, icon, refill, sums, t } from "./core.js";
 
 /** Say something for a moment. */
 export function toast(text, kind = "") {
@@ -56,6 +56,17 @@ export function dialog(kind, label, build) {
   document.body.append(box);
   box.showModal();
   return box;
+}
+
+/** ← and → while a dialog is open, wherever the focus is but in a field. */
+export function arrows(box, step) {
+  const hear = (event) => {
+    if (event.target.matches?.("input,textarea,select") || event.altKey || event.metaKey) return;
+    if (event.key === "ArrowLeft") step(-1);
+    if (event.key === "ArrowRight") step(1);
+  };
+  document.addEventListener("keydown", hear);
+  box.addEventListener("close", () => document.removeEventListener("keydown", hear));
 }
 
 /** Ask before something that cannot be taken back, or that costs. Resolves to true or false. */
@@ -152,6 +163,13 @@ export function runState(run) {
 
 export const pill = ([kind, words]) => h(`span.pill.${kind}`, words);
 
+/** Money that may have been spent: for what is under way now, or for answers that were lost. */
+export function maybeWords(money, busy) {
+  const sum = sums(money?.maybe);
+  if (!sum) return "";
+  return busy ? t(`在途最多 ${sum}`, `up to ${sum} under way`) : t(`存疑 ${sum}`, `${sum} in doubt`);
+}
+
 /** An estimate as the API gives it. */
 export function estimateWords(estimate) {
   if (!estimate) return "";
@@ -164,14 +182,16 @@ export function estimateWords(estimate) {
 /** Thumbs and "used" for a picture; `opinion` is changed in place. */
 export function opinions(opinion, sha256, put) {
   const box = h("div.opinions", { role: "group", "aria-label": t("这张怎么样", "What do you think of it") });
-  const draw = () => refill(box,
-    one("thumbup", t("好", "good"), opinion.thumb === 1, { thumb: opinion.thumb === 1 ? 0 : 1 }),
-    one("thumbdown", t("不好", "bad"), opinion.thumb === -1, { thumb: opinion.thumb === -1 ? 0 : -1 }),
-    one("star", t("用上了", "used"), opinion.used, { used: !opinion.used }));
-  const one = (sign, label, on, change) => h("button.opinion", { type: "button", "aria-pressed": String(Boolean(on)), onclick: async () => {
-    const told = await attempt(() => put({ sha256, ...change }));
+  const all = [
+    ["thumbup", t("好", "good"), () => opinion.thumb === 1, () => ({ thumb: opinion.thumb === 1 ? 0 : 1 })],
+    ["thumbdown", t("不好", "bad"), () => opinion.thumb === -1, () => ({ thumb: opinion.thumb === -1 ? 0 : -1 })],
+    ["star", t("用上了", "used"), () => Boolean(opinion.used), () => ({ used: !opinion.used })],
+  ];
+  const draw = () => all.forEach(([, , on], at) => box.children[at].setAttribute("aria-pressed", String(on())));
+  refill(box, all.map(([sign, label, , change]) => h("button.opinion", { type: "button", onclick: async () => {
+    const told = await attempt(() => put({ sha256, ...change() }));
     if (told) { Object.assign(opinion, told); draw(); }
-  } }, icon(sign), h("span", label));
+  } }, icon(sign), h("span", label))));
   draw();
   return box;
 }

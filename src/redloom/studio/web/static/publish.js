@@ -1,7 +1,7 @@
 // What is posted: title, body, tags, held against the platform's limits as one types; the phone.
 
 import { calm, h, icon, post, refill, t } from "./core.js";
-import { copyButton, dialog, meter, signButton, titleLength } from "./parts.js";
+import { arrows, copyButton, dialog, meter, signButton, titleLength } from "./parts.js";
 
 export class Publish {
   /** `edit(path, body)` changes the note; all of it is free. */
@@ -86,9 +86,6 @@ export function openPhone(note) {
   const box = dialog("phone", t("手机预览", "Phone preview"), (close) => [h("div.device",
     h("header", signButton("close", t("关闭", "Close"), close), h("span.avatar", { "aria-hidden": "true" }), h("b", note.settings?.author || t("小红薯", "you"))),
     h("div.screen", h("div.stage", rail, place), dots, h("h2", note.post.title), h("p.text", note.post.body), h("p.tagline", note.post.tags.map((tag) => `#${tag}`).join(" "))))]);
-  box.addEventListener("keydown", (event) => {
-    if (event.key === "ArrowLeft") go(at - 1);
-    if (event.key === "ArrowRight") go(at + 1);
-  });
+  arrows(box, (by) => go(at + by));
   return box;
 }

@@ -1,7 +1,7 @@
 // One run: how far it is, what it cost, its pictures as they come, and its waterfall.
 
 import { api, calm, count, get, h, icon, listen, post, refill, span, sums, t, when } from "./core.js";
-import { attempt, button, empty, pill, runState, stateWords, sure } from "./parts.js";
+import { attempt, button, empty, maybeWords, pill, runState, stateWords, sure } from "./parts.js";
 import { Gallery } from "./gallery.js";
 import { openViewer } from "./viewer.js";
 import { showReport } from "./report.js";
@@ -32,7 +32,7 @@ class RunPage {
     this.chips = h("nav.chips", { "aria-label": t("按状态筛选", "Filter by state") });
     this.inner = h("div");
     refill(main, h("div.page.runpage", this.head, this.line, this.meter, this.facts, this.inner));
-    this.soon = calm(() => this.gallery?.renew(true).catch(() => {}), 600);
+    this.soon = calm(() => this.renew(true).catch(() => {}), 600);
   }
 
   async start() {
@@ -62,8 +62,9 @@ class RunPage {
     await this.renew();
   }
 
-  async renew() {
-    await this.gallery.renew();
+  async renew(keep = false) {
+    if (!this.gallery) return;
+    await this.gallery.renew(keep);
     const none = this.gallery.total === 0;
     refill(this.none, none && (this.run.total
       ? empty(t("这里没有", "Nothing here"), t("没有符合筛选的图片。", "No picture matches the filter."), button(t("看全部", "Show all"), () => this.pick("")))
@@ -87,6 +88,7 @@ class RunPage {
   }
 
   take(run) {
+    if (run.total > this.gallery?.total && !this.filter && !this.q) this.soon(); // rows are still being read
     this.run = { ...this.run, ...run };
     for (const one of run.held || []) if (!this.held.has(one.endpoint)) this.held.set(one.endpoint, { ...one, seconds: Math.max(0, one.until - Date.now() / 1000), at: Date.now() });
     this.drawHead();
@@ -140,7 +142,7 @@ class RunPage {
     const facts = [
       h("b", `${count(run.done)} / ${count(run.total)}`), run.in_flight > 0 && t(`${run.in_flight} 张在途`, `${run.in_flight} in flight`),
       run.pace && t(`每分钟 ${run.pace.per_minute} 张`, `${run.pace.per_minute} a minute`), run.pace && t(`还要约 ${span(run.pace.eta_s)}`, `about ${span(run.pace.eta_s)} left`),
-      `${spent}${money.budget ? ` / ${money.currency} ${money.budget}` : ""}`, sums(money.maybe) && t(`存疑 ${sums(money.maybe)}`, `in doubt ${sums(money.maybe)}`), money.unpriced > 0 && t(`${money.unpriced} 张价格未知`, `${money.unpriced} unpriced`),
+      `${spent}${money.budget ? ` / ${money.currency} ${money.budget}` : ""}`, maybeWords(money, run.in_flight > 0), money.unpriced > 0 && t(`${money.unpriced} 张价格未知`, `${money.unpriced} unpriced`),
       ...held.map(([name, left]) => h("em.warn", t(`${name} 等配额 ${left} 秒`, `${name}: quota in ${left} s`))),
     ].filter(Boolean);
     refill(this.facts, facts.flatMap((one, at) => (at ? [h("span.dot", " · "), one] : [one])));

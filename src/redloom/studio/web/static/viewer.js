@@ -1,7 +1,7 @@
 // One picture of a run, large, with what is known of it. ← → Esc.
 
 import { amount, api, h, icon, refill, t } from "./core.js";
-import { copyButton, dialog, isGood, opinions, signButton, stateWords } from "./parts.js";
+import { arrows, copyButton, dialog, isGood, opinions, signButton, stateWords } from "./parts.js";
 
 /** `row(index)` resolves to the row there; `total()` is how many there are; `left(index)` hears where one stopped. */
 export function openViewer({ index, row, total, left }) {
@@ -10,12 +10,9 @@ export function openViewer({ index, row, total, left }) {
   const box = dialog("sheet", t("大图", "Picture"), (close) => [
     h("header", signButton("left", t("上一张", "Previous"), () => step(-1)), name, signButton("right", t("下一张", "Next"), () => step(1)), signButton("close", t("关闭", "Close"), close, { className: "round end" })),
     h("div.inside", view, side)]);
-  box.addEventListener("keydown", (event) => {
-    if (event.key === "ArrowLeft") step(-1);
-    if (event.key === "ArrowRight") step(1);
-  });
   box.addEventListener("close", () => left?.(at));
   const step = (by) => { if (at + by >= 0 && at + by < total()) { at += by; draw(); } };
+  arrows(box, step);
 
   async function draw() {
     const mine = ++turn, one = await row(at);

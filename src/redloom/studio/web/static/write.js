@@ -46,7 +46,7 @@ class Page {
     this.node = h("div.page.write",
       h("header.hero", h("h1", t("一个故事，织成一篇笔记", "One story in, one note out")),
         h("p", t("标题、正文、标签、封面、内页和配图，一次做好。写和排版不花钱；配图先报价，一张只付一次。", "Title, body, tags, cover, pages and pictures at once. Writing and typesetting are free; pictures are priced first and each is paid for once."))),
-      h("section.sheet", { ondragover: (event) => event.preventDefault(), ondrop: (event) => this.dropped(event) },
+      h("section.desk", { ondragover: (event) => event.preventDefault(), ondrop: (event) => this.dropped(event) },
         this.story,
         h("div.bar", h("label.file", h("input.aside", { type: "file", accept: ".txt,.md,.markdown,text/plain", onchange: (event) => this.read(event.target.files[0]) }), icon("file"), h("span", t("打开文件", "Open a file"))), this.length, this.estimate, h("div.acts", this.outline, this.go))),
       this.folded(), this.recent);
