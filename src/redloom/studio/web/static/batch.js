@@ -117,7 +117,7 @@ class BatchPage {
 
   async begin() {
     const o = this.options, body = { ...this.asked(), format: o.format, fresh: o.fresh, prefer: o.prefer ? "kept" : "", fallback: o.fallback ? ["cards"] : [] };
-    if (this.upload) Object.assign(body, { upload: this.upload.upload, mapping: this.mapping, name: this.upload.name }); else body.prompts = this.lines();
+    if (this.upload) Object.assign(body, { upload: this.upload.upload, mapping: this.mapping, name: this.upload.name }); else Object.assign(body, { prompts: this.lines(), name: this.lines()[0].slice(0, 30) });
     const run = await attempt(() => post("api/runs", body, { key: this.key }), this.go);
     if (run) location.hash = `#/run/${run.id}`;
   }

@@ -141,7 +141,7 @@ class RunPage {
     const held = [...this.held.entries()].map(([name, one]) => [name, Math.ceil(one.seconds - (Date.now() - one.at) / 1000)]).filter(([, left]) => left > 0);
     const facts = [
       h("b", `${count(run.done)} / ${count(run.total)}`), run.in_flight > 0 && t(`${run.in_flight} 张在途`, `${run.in_flight} in flight`),
-      run.pace && t(`每分钟 ${run.pace.per_minute} 张`, `${run.pace.per_minute} a minute`), run.pace && t(`还要约 ${span(run.pace.eta_s)}`, `about ${span(run.pace.eta_s)} left`),
+      run.pace && t(`每分钟 ${Math.round(run.pace.per_minute * 10) / 10} 张`, `${Math.round(run.pace.per_minute * 10) / 10} a minute`), run.pace && t(`还要约 ${span(run.pace.eta_s)}`, `about ${span(run.pace.eta_s)} left`),
       `${spent}${money.budget ? ` / ${money.currency} ${money.budget}` : ""}`, maybeWords(money, run.in_flight > 0), money.unpriced > 0 && t(`${money.unpriced} 张价格未知`, `${money.unpriced} unpriced`),
       ...held.map(([name, left]) => h("em.warn", t(`${name} 等配额 ${left} 秒`, `${name}: quota in ${left} s`))),
     ].filter(Boolean);

@@ -73,6 +73,8 @@ class Page {
         field(t("署名", "Author"), text("author", { maxlength: 30 })),
         field(t("配图风格", "Style of pictures"), h("select", { onchange: (event) => { s.style = event.target.value; save(); } },
           [["", t("自动", "auto")], ["photo", t("照片", "photo")], ["film", t("胶片", "film")], ["illustration", t("插画", "illustration")], ["watercolor", t("水彩", "watercolour")]].map(([v, w]) => h("option", { value: v, selected: v === s.style }, w)))),
+        field(t("谁来写文字", "Who writes"), h("select", { onchange: (event) => { s.writer = event.target.value; save(); } },
+          [["auto", t("自动", "auto")], ["local", t("本机（不联网，用你的原文）", "this machine (no network, your own words)")]].map(([v, w]) => h("option", { value: v, selected: v === s.writer }, w)))),
         field(t("画图端点", "Endpoint"), this.endpoints)),
       offline);
   }
@@ -153,6 +155,8 @@ class Page {
     this.story.value = text;
     this.changed();
     this.story.focus();
+    this.story.setSelectionRange(0, 0);
+    this.story.scrollTop = 0;
   }
 }
 
