@@ -309,3 +309,20 @@ def test_a_model_that_is_closed_holds_up_no_other(tmp_path: Path) -> None:
 
     assert run(main()) == ["ok"] * 4
     assert good.billed() == 4
+
+
+def test_a_busy_model_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    """Rows of a slow model stand first in the input; those of another model are made meanwhile."""
+    clock = JumpingClock()
+    caps = Capabilities(lanes=("async",), queues_excess=False, lists_tasks=True, list_lag_s=2.0)
+    slow = FakeProvider(clock.now, seconds=lambda _: 1000.0, slots=1, caps=caps)
+    quick = FakeProvider(clock.now, seconds=lambda _: 10.0, slots=1, caps=caps)
+
+    async def main() -> list[str]:
+        equipped = [(fake_endpoint("a", "fake-1"), slow), (fake_endpoint("b", "fake-2"), quick)]
+        async with Engine(workspace=tmp_path, equipped=equipped, clock=clock) as engine:
+            prompts = [{"prompt": f"s{k}", "model": "fake-1"} for k in range(3)]
+            prompts += [{"prompt": f"q{k}", "model": "fake-2"} for k in range(3)]
+            return [r.prompt async for r in engine.stream(prompts)]
+
+    assert run(main())[:3] == ["q0", "q1", "q2"]

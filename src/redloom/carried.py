@@ -95,6 +95,13 @@ class Carried:
         self.hand[job.id] = job
         return job
 
+    def bring_forward(self, index: int) -> None:
+        """The ready job at ``index`` becomes the next to go."""
+        if index:
+            job = self.ready[index]
+            del self.ready[index]
+            self.ready.appendleft(job)
+
     def put_back(self, job: Job) -> None:
         """A job from the hand becomes the next to go."""
         self.hand.pop(job.id, None)

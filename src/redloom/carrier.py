@@ -51,6 +51,8 @@ from .settle import CRASH_S
 
 log = logging.getLogger("redloom")
 T = TypeVar("T")
+LOOK_AHEAD = 64
+"""Ready jobs among which another model's is looked for while the next one's is busy."""
 HEARTBEAT_S = 0.5
 """Real seconds between looks at what other processes wrote into the journal."""
 
@@ -334,6 +336,7 @@ class Carrier:
 
     def _place_next(self, carried: Carried) -> bool:
         """Start the run's next job if it can be started; whether it was."""
+        self._bring_forward(carried)
         job = carried.ready[0]
         if job.key in self._keys:
             self._keys[job.key].append((carried, carried.take()))
@@ -360,6 +363,23 @@ class Carrier:
             self.begin(carried, carried.take(), self.maker.from_store(carried, job))
             return True
         return self._start(carried, job, live)
+
+    def _bring_forward(self, carried: Carried) -> None:
+        """Where the next job's endpoints are busy, the first job of another model goes before it:
+        a slow model in the input does not hold up the others.
+        """
+        if len(self.lives) < 2:
+            return
+        now, busy = self.clock.now(), set[str]()
+        lives = self._lives_of(carried)
+        for index, job in enumerate(itertools.islice(carried.ready, LOOK_AHEAD)):
+            if job.request.model in busy:
+                continue
+            able = [live for live in lives if live.takes(job.request)]
+            if not able or any(live.wait_s(now) == 0.0 for live in able):
+                carried.bring_forward(index)
+                return
+            busy.add(job.request.model)
 
     def _parked(self, carried: Carried, lives: Sequence[Live], request: Request) -> bool:
         """Set the next job aside where only stopped endpoints could make it, and others go on."""
