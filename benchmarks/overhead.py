@@ -11,19 +11,23 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import io
 import multiprocessing
 import os
+import random
 import resource
 import tempfile
 import time
+import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 from PIL import Image
 
 from redloom.clock import SystemClock
+from redloom.emulators import dashscope_files
 from redloom.emulators.dashscope import DashScopeEmulator, Emulated
 from redloom.emulators.service_time import ServiceTime
 from redloom.endpoint import Endpoint, Limits, Tools
@@ -33,13 +37,35 @@ from redloom.providers import dashscope
 KEY = "sk-emulated"
 
 
-def serve(ready: Any) -> None:
-    """The service, until killed."""
+def photo(sha: str, identity: str, width: int, height: int, labels: object = ()) -> bytes:
+    """A PNG as heavy as a model's: soft colours under grain, 24 bits, other bytes for each task."""
+    head, rest = _photo(width, height)
+    note = b"task\0" + sha.encode() + identity.encode()
+    crc = zlib.crc32(b"tEXt" + note).to_bytes(4, "big")
+    return head + len(note).to_bytes(4, "big") + b"tEXt" + note + crc + rest
+
+
+@functools.cache
+def _photo(width: int, height: int) -> tuple[bytes, bytes]:
+    """The same pixels for all, compressed once: what comes before and after the task's own chunk."""
+    rng = random.Random(7)
+    soft = Image.frombytes("RGB", (12, 12), rng.randbytes(432)).resize((width, height))
+    grain = Image.frombytes("RGB", (width, height), rng.randbytes(width * height * 3))
+    out = io.BytesIO()
+    Image.blend(soft, grain, 0.05).save(out, "PNG")
+    data = out.getvalue()
+    return data[:33], data[33:]  # behind the signature and IHDR
+
+
+def serve(ready: Any, size: Literal["small", "photo"] = "small") -> None:
+    """The service, until killed. ``size``: small (64 pixels) or photo (1280 x 1280, 24 bits)."""
+    if size == "photo":
+        vars(dashscope_files)["picture"] = photo
 
     async def main() -> None:
         settings = Emulated(
             latency=ServiceTime(0, 0, 0, 0), concurrency=100_000, submit_per_second=1e9,
-            task_calls_per_second=None, picture_size="small",
+            task_calls_per_second=None, picture_size="small" if size == "small" else "asked",
         )  # fmt: skip
         emulator = DashScopeEmulator(settings, SystemClock())
         ready.put(await emulator.start())
@@ -110,9 +136,10 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=2000)
     parser.add_argument("--at-once", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--size", choices=["small", "photo"], default="small")
     asked = parser.parse_args()
     ready: Any = multiprocessing.Queue()
-    service = multiprocessing.Process(target=serve, args=(ready,), daemon=True)
+    service = multiprocessing.Process(target=serve, args=(ready, asked.size), daemon=True)
     service.start()
     url = ready.get(timeout=30)
     bares, engines = [], []
