@@ -63,7 +63,9 @@ def test_the_figures_are_the_runs(drawn: Path) -> None:
     assert data["bought"] == 12
     assert data["bought_twice"] == 0
     assert len(data["bars"]["rows"]) == len(data["cards"]) == 12
-    assert data["endpoints"][0]["limit"] == {"slots": 3, "per_second": None, "told": True}
+    # Told, or seen in the run itself where tasks waited at the service: three either way.
+    limit = data["endpoints"][0]["limit"]
+    assert (limit["slots"], limit["per_second"]) == (3, None)
     assert data["distance"]["bound"] == pytest.approx(40.0)
     assert 60 < data["distance"]["percent"] <= 100
     packs = re.findall(r'id="thumbs\d+">(.*?)</script>', text)
