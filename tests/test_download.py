@@ -343,6 +343,20 @@ def test_a_part_left_by_a_crash_is_resumed(tmp_path: Path) -> None:
     run(body())
 
 
+def test_the_first_downloads_of_a_process_begin_at_once(tmp_path: Path) -> None:
+    """Several ask at one moment what an earlier process left: none of them forgets what it left
+    itself since, so that a broken first try is found by the second and nothing half is left."""
+
+    async def body() -> None:
+        first = [cut(BIG, 300_000, tmp_path)] * 3
+        async with case(tmp_path, *first, ranged(BIG, '"b"')) as it:
+            it.clock.sleep = lambda _s: asyncio.sleep(0)  # type: ignore[assignment, method-assign]
+            got = await asyncio.gather(*(it.fetch(f"/{k}", name=f"n{k}") for k in range(3)))
+            assert sorted(names(tmp_path)) == sorted(one.path.name for one in got)
+
+    run(body())
+
+
 def test_another_link_starts_over(tmp_path: Path) -> None:
     """A part of one link is not continued with the bytes of another."""
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from redloom.errors import Throttled
 from redloom.limit import (
+    FIRST_RATE,
     HOLD_S,
     LONGEST_HOLD_S,
     SLOWEST_PER_SECOND,
     Gate,
     Pace,
+    Slot,
     Slots,
     submit_ahead,
 )
@@ -214,3 +218,155 @@ def test_a_burst_is_followed_by_a_slower_climb() -> None:
     slope = pace.slope
     pace.rise_slower()
     assert pace.slope < slope
+
+
+@dataclass
+class Simulated:
+    """A service with a rate and a concurrency that nobody told; it refuses or queues."""
+
+    rate: float
+    concurrency: int
+    queues: bool
+    seconds: float = 20.0
+    accepted: list[float] = field(default_factory=list)
+    """When each accepted task starts, in the order of acceptance."""
+    ends: list[float] = field(default_factory=list)
+    refusals: int = 0
+    _allowed: float = 0.0
+
+    def submit(self, now: float) -> Throttled | None:
+        """A 429 of its kind, or None: accepted."""
+        if now < self._allowed - 1.0 / self.rate:
+            self.refusals += 1
+            return Throttled("", "", kind="rate")
+        busy = sorted(end for end in self.ends if end > now)
+        if len(busy) >= self.concurrency and not self.queues:
+            self.refusals += 1
+            return Throttled("", "", kind="concurrency")
+        self._allowed = max(self._allowed, now) + 1.0 / self.rate
+        start = now if len(busy) < self.concurrency else busy[-self.concurrency]
+        self.accepted.append(start)
+        self.ends.append(start + self.seconds)
+        return None
+
+
+def simulate(service: Simulated, pictures: int, gate: Gate) -> float:
+    """Submit as an engine would, seeing states every second; when the last task ended."""
+    now, seen, states = 0.0, 0.0, dict[int, bool]()
+    slots: dict[int, Slot] = {}
+    while len(service.accepted) < pictures or any(end > now for end in service.ends):
+        if now >= seen:
+            seen = now + 1.0
+            for task in list(slots):
+                if service.ends[task] <= now:
+                    slots.pop(task).release()
+                    states.pop(task, None)
+                elif states.get(task) is not (running := service.accepted[task] <= now):
+                    states[task] = running
+                    slots[task].saw(running)
+        wait = gate.wait_s(now)
+        if wait == 0.0 and len(service.accepted) < pictures:
+            gate.take(now)
+            refused = service.submit(now)
+            if refused is None:
+                gate.accepted(now)
+                slots[len(service.accepted) - 1] = Slot(gate)
+            else:
+                gate.release()
+                gate.refused(refused, 1.0, now)
+            continue
+        now = min(seen, now + wait) if wait else seen
+        assert now < 1e6, "it came to a stand"
+    return now
+
+
+@pytest.mark.parametrize("queues", [False, True])
+@pytest.mark.parametrize(
+    ("rate", "concurrency"), [(0.3, 100), (5.0, 2), (2.0, 5), (50.0, 12), (10.0, 60)]
+)
+def test_what_nobody_published_is_found_out(rate: float, concurrency: int, queues: bool) -> None:
+    """Neither rate nor concurrency known, the service refuses or queues: 500 pictures with at
+    most one refusal in twenty, in no more than a third more than the time it needs at best."""
+    service = Simulated(rate, concurrency, queues)
+    gate = Gate(
+        Pace(FIRST_RATE, growing=True),
+        Slots(None, growing=True, wait_ahead=submit_ahead(8, 5.0, service.seconds)),
+    )
+    took = simulate(service, 500, gate)
+    best = max(500 / rate, 500 / concurrency * service.seconds) + service.seconds
+    assert service.refusals <= 0.05 * 500
+    assert took <= 1.35 * best
+
+
+@pytest.mark.parametrize("told", [2, 5, 9])
+def test_a_limit_set_too_high_is_found_by_refusals(told: int) -> None:
+    """The table says more than this account has: what was accepted is the limit from then on."""
+    service = Simulated(10.0, 3, queues=False)
+    gate = Gate(Pace(5.0, most=5.0), Slots(told, known=True))
+    took = simulate(service, 200, gate)
+    assert service.refusals <= 0.05 * 200
+    assert took <= 1.2 * (200 / min(told, 3)) * service.seconds
+
+
+@given(st.floats(0.2, 20), st.integers(1, 40), st.booleans(), st.floats(1, 90))
+@settings(max_examples=25, deadline=None)
+def test_no_service_brings_it_to_a_stand(
+    rate: float, concurrency: int, queues: bool, seconds: float
+) -> None:
+    """Whatever its quota: all pictures are made in the end, and refusals stay rare."""
+    service = Simulated(rate, concurrency, queues, seconds)
+    gate = Gate(
+        Pace(FIRST_RATE, growing=True),
+        Slots(None, growing=True, wait_ahead=submit_ahead(8, 5.0, seconds)),
+    )
+    simulate(service, 120, gate)
+    assert len(service.accepted) == 120
+    assert service.refusals <= 0.15 * 120
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_seen_states_raise_a_limit_that_is_too_low(known: bool) -> None:
+    """Where all that should wait is seen to run, the service runs more than anybody said."""
+    slots = Slots(2, ahead=1, known=known, queues=True, wait_ahead=1)
+    slots.observed(running=3, queued=0, outstanding=3)
+    assert slots.limit == 3
+    slots.observed(running=3, queued=0, outstanding=4)
+    assert slots.limit == 3
+
+
+def test_a_slot_is_given_back_once() -> None:
+    """Twice is harmless, and nothing is seen of it afterwards."""
+    gate = Gate(Pace(), Slots(5))
+    gate.take(0.0)
+    slot = Slot(gate)
+    assert slot.saw(running=False)
+    assert not slot.saw(running=False)
+    assert slot.saw(running=True)
+    assert (gate.running, gate.queued) == (1, 0)
+    assert slot.release()
+    assert not slot.release()
+    assert not slot.saw(running=True)
+    assert (gate.outstanding, gate.running, gate.queued) == (0, 0, 0)
+
+
+def test_a_taught_rate_is_probed_up_to_the_published_one() -> None:
+    """After each hold without a refusal five per cent more, never beyond the table."""
+    pace = Pace(2.0, most=2.0)
+    for _ in range(3):
+        pace.take(pace.next_at)
+        pace.accepted(pace.next_at)
+    pace.take(pace.next_at)
+    pace.slow_down(pace.next_at)
+    assert pace.taught
+    taught = pace.rate
+    assert taught is not None
+    assert taught < 2.0
+    now = pace.next_at
+    for _ in range(10_000):
+        now = max(now, pace.next_at)
+        pace.take(now)
+        pace.accepted(now)
+    assert pace.rate == 2.0
+    for _ in range(100):
+        pace.accepted(now)
+    assert len(pace._recent) <= 64

@@ -16,7 +16,7 @@ from redloom.endpoint import Asked, Made, Seen, Ticket
 from redloom.engine import Engine, Result, RunOptions
 from redloom.errors import DiskFull, KeyRefused, Unavailable, WorkspaceError
 from redloom.looking import Lookout, Lost
-from redloom.records import Records
+from redloom.records import Ending, Records
 from redloom.testing import START, FakeProvider, Fate, JumpingClock, fake_endpoint, run
 
 Change = Callable[[FakeProvider], None]
@@ -127,6 +127,39 @@ def look_once(
 
     run(main())
     return said, adopted
+
+
+@pytest.mark.parametrize("abandoned", [False, True])
+def test_a_doubt_given_up_stays_a_rival(tmp_path: Path, abandoned: bool) -> None:
+    """Two answers lost at one moment, one task in the list: whichever of the two is given up
+    first, in the same look or by the user's policy long ago, the other does not take its task."""
+    clock = JumpingClock()
+    said: list[str] = []
+    adopted: list[str] = []
+
+    async def main() -> None:
+        provider = FakeProvider(clock.now)
+        provider.strangers.append(Seen("theirs", "fake-1", "made", START + 0.5))
+        async with desk(tmp_path) as records:
+            lookout = watched(records, clock, said, adopted)
+            carried = Carried(run_of(records), Purse())
+            for number, job in enumerate(await add_run(records, ["theirs", "mine"])):
+                task = await records.intend(intent_of(job))
+                await records.doubt(task, START + 1.0, "answer-lost", "")
+                if abandoned and number == 0:
+                    await records.end_task(
+                        task, Ending(state="abandoned", billed="maybe", at=START)
+                    )
+                    continue
+                row = await records.task(task)
+                assert row is not None
+                await lookout.add(Lost.of(row, live_of(provider, clock), carried, job))
+            await asyncio.sleep(5000)
+            await lookout.close()
+
+    run(main())
+    assert adopted == []
+    assert said == ["unsettled"] * (2 - abandoned)
 
 
 def run_of(_records: Records) -> Any:

@@ -219,7 +219,9 @@ class Downloads:
     async def _left_over(self, name: str) -> Path | None:
         """An unfinished file of this name; the disk is asked only where there can be one."""
         if self._earlier is None:
-            self._earlier = await offload(_names_in, self._folder)
+            names = await offload(_names_in, self._folder)
+            # Others may have read the folder meanwhile, and left files of their own since.
+            self._earlier = names if self._earlier is None else self._earlier | names
         if name in self._earlier:
             return await offload(_left_over, self._folder, name)
         self._earlier.add(name)

@@ -378,7 +378,7 @@ SELECT ticket_id, intent_at, accepted_at FROM tasks WHERE ticket_id IN (SELECT v
 
 -- name: open_intents
 SELECT id, model, intent_at, coalesce(lost_at, :now) AS lost_at, state FROM tasks
-WHERE account = :account AND state IN ('intent', 'doubt')
+WHERE account = :account AND state IN ('intent', 'doubt', 'abandoned')
   AND intent_at <= :until AND coalesce(lost_at, :now) >= :since;
 
 -- name: add_image

@@ -30,10 +30,9 @@ GROWTH = 1.08
 """Each accepted request that had to wait for an unknown rate raises it by this factor."""
 PROBE = 1.05
 """A rate that a refusal taught is raised by this after each hold without one."""
-ANSWERS = 32
-"""Latest answers that a taught rate is judged by."""
-STRAY = 4
-"""Refusals among them that are no reason to go slower still: a service has its moods."""
+STRAY = ((32, 4), (200, 10))
+"""Of so many latest answers, so many refusals are no reason to slow a taught rate further: a
+service has its moods. The longer stretch finds a rate that is only a little too high."""
 FIRST_SLOTS = 4
 """Tasks outstanding to begin with where no concurrency is known."""
 
@@ -66,6 +65,8 @@ class Pace:
     _refusals: list[int] = field(default_factory=list)
     """Of the latest answers, the numbers of those that were refusals."""
     _answer: int = 0
+    _judged: int = 0
+    """The answer at which the rate was last lowered."""
 
     def ready_in(self, now: float) -> float:
         """Nominal seconds until a request may leave; 0 when it may now."""
@@ -105,6 +106,7 @@ class Pace:
         """
         if self._recent:
             self._recent.pop()  # it left, and was not taken
+        share = self._share_accepted()
         if not self._is_about_the_rate():
             self._refused_at = now
             self.next_at = max(self.next_at, now + 1.0 / (self.rate or 1.0))
@@ -115,7 +117,7 @@ class Pace:
             return
         accepted = self._accepted(now)
         known = self.rate if self.rate is not None else accepted
-        rate = known * 0.9 if self.taught else min(known, accepted) * MARGIN
+        rate = known * min(0.9, share) if self.taught else min(known, accepted) * MARGIN
         if self.taught:
             self.hold_s = min(LONGEST_HOLD_S, self.hold_s * 2.0)
         self.rate, self.goal = max(SLOWEST_PER_SECOND, rate), None
@@ -125,16 +127,26 @@ class Pace:
 
     def _is_about_the_rate(self) -> bool:
         self._answer += 1
-        self._refusals = [n for n in self._refusals if n > self._answer - ANSWERS]
+        self._refusals = [n for n in self._refusals if n > self._answer - STRAY[-1][0]]
         self._refusals.append(self._answer)
         if self.rate is None:
             return True
         if not self._waited:
             return False
-        if self.taught and len(self._refusals) <= STRAY:
+        if self.taught and all(self._refused_of(of) <= few for of, few in STRAY):
             return False
         self._refusals.clear()
+        self._judged = self._answer
         return True
+
+    def _share_accepted(self) -> float:
+        """Of the latest answers at this rate; at least a half, so that few cannot mislead."""
+        answers = min(STRAY[0][0], self._answer - self._judged + 1)
+        return max(0.5, 1.0 - (self._refused_of(answers) + 1) / max(answers, 2 * STRAY[0][1]))
+
+    def _refused_of(self, answers: int) -> int:
+        """How many of the latest ``answers`` were refusals."""
+        return sum(n > self._answer - answers for n in self._refusals)
 
     def rise_slower(self) -> None:
         """BurstRate: the rate rose too fast, even if it is not too high.

@@ -162,17 +162,16 @@ class Lookout:
         return await live.provider.look(min(s[0] for s in spans), max(s[1] for s in spans))
 
     async def _rivals(self, live: Live, losts: Sequence[Lost]) -> list[Doubt]:
-        """Open intents and doubts of this account that are not in our hands right now."""
+        """Open intents and doubts of this account, given up ones too: tasks that may be theirs.
+
+        Ours are among them, so that one that is given up in the middle of a look stays a rival
+        of those that are judged after it.
+        """
         since = min(span(lost.doubt, wide=True)[0] for lost in losts)
         now = self.clock.now()
         account = "|".join(live.endpoint.quota[:2])
         rows = await self.records.open_intents(account, since, now, now)
-        ours = {lost.task for lost in self._open[live.place]}
-        return [
-            Doubt(row["id"], row["model"], row["intent_at"], row["lost_at"])
-            for row in rows
-            if row["id"] not in ours
-        ]
+        return [Doubt(row["id"], row["model"], row["intent_at"], row["lost_at"]) for row in rows]
 
     async def _judge(
         self,
@@ -184,13 +183,13 @@ class Lookout:
         read_at: float,
     ) -> None:
         clock = bearing(seen, known)
-        rivals = [o.doubt for o in self._open[place] if o is not lost]
-        rivals += [doubt for doubt in others if doubt.model == lost.doubt.model]
+        rivals = {one.task: one for one in (*others, *(lost.doubt for lost in self._open[place]))}
+        rivals.pop(lost.task, None)
         verdict = judge(
             lost.doubt,
             seen,
             {*known, *self._of_other_words(lost)},
-            [rival for rival in rivals if rival.model == lost.doubt.model],
+            [rival for rival in rivals.values() if rival.model == lost.doubt.model],
             clock=clock,
             read_at=read_at,
             list_lag_s=lost.live.capabilities.list_lag_s,

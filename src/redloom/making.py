@@ -106,6 +106,14 @@ class Maker:
         )
 
     async def make(self, carried: Carried, job: Job, live: Live, fitted: Fitted) -> None:
+        """From a slot and a rate token, taken already, to the outcome."""
+        try:
+            await self._make(carried, job, live, fitted)
+        finally:
+            live.breaker.ended()
+            self.floor.wake()
+
+    async def _make(self, carried: Carried, job: Job, live: Live, fitted: Fitted) -> None:
         slot = Slot(live.gate)
         attempt = Attempt(self.records, self.clock, live, job, fitted.asked, self.floor.epoch)
         price = live.price(fitted.asked).amount

@@ -509,7 +509,7 @@ class Records:
         return await self.journal.do(prove, "void")
 
     async def open_intents(self, account: str, since: float, until: float, now: float) -> list[Row]:
-        """Intents and doubts of an account whose window overlaps [since, until]."""
+        """Intents and doubts, given up ones too, whose window overlaps [since, until]."""
         return await self.journal.read(
             lambda db: db.all("open_intents", account=account, since=since, until=until, now=now)
         )

@@ -63,6 +63,12 @@ class Breaker:
         """The service did its work."""
         self.failures, self.break_s, self.trying = 0, FIRST_BREAK_S, False
 
+    def ended(self) -> None:
+        """A job is done with it. One that tried it and tells nothing (a 429, a lost answer, a
+        cancelled task) leaves the next one to try.
+        """
+        self.trying = False
+
     def failed(self, now: float) -> None:
         """It could not be reached, or answered with an error of its own."""
         again = self.open
