@@ -282,3 +282,32 @@ def test_the_budget_of_a_run_holds(shared: Rig) -> None:
     assert shared.wait_run(run)["counts"] == {"ok": 2, "unpaid": 3}
     wrong = shared.client.post("/api/runs", json={"prompts": ["x"], "budget": 1, "currency": "USD"})
     assert wrong.status_code == 422
+
+
+def test_a_report_and_metrics(shared: Rig) -> None:
+    """The report of a run as one page that can reach nothing; the figures as Prometheus reads them."""
+    run = begin(shared, ["reported"], fresh=True)
+    shared.wait_run(run)
+    page = shared.client.get(f"/api/runs/{run}/report")
+    assert page.status_code == 200
+    assert page.text.lstrip().lower().startswith("<!doctype html")
+    assert "sandbox allow-scripts" in page.headers["content-security-policy"]
+    figures = shared.client.get("/metrics")
+    assert figures.headers["content-type"].startswith("text/plain")
+    assert "redloom_" in figures.text
+
+
+def test_the_queue_of_everything(shared: Rig) -> None:
+    """The stream of all runs tells of a run's state and its end."""
+    seen: list[str] = []
+    with shared.client.stream("GET", "/api/events") as answer:
+        run = begin(shared, ["watched"], fresh=True)
+        name = ""
+        for line in answer.iter_lines():
+            if line.startswith("event: "):
+                name = line[7:]
+            elif line.startswith("data: ") and run in line:
+                seen.append(name)
+                if name == "finish":
+                    break
+    assert seen[-1] == "finish"

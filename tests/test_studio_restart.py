@@ -134,13 +134,23 @@ def test_killed_in_mid_run_and_started_again(tmp_path: Path, how: signal.Signals
 
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
-    """The second server takes the next port and says so."""
+    """The second server takes the next port and says so; it shows the first one's runs, and what
+    is asked of it is made by the first, which leads.
+    """
     with programs(tmp_path) as made:
-        _, url = made.serve()
-        port = int(url.rstrip("/").rpartition(":")[2])
+        _, first = made.serve()
+        port = int(first.rstrip("/").rpartition(":")[2])
         second, other = made.serve(port)
         assert int(other.rstrip("/").rpartition(":")[2]) > port
         assert second.stderr is not None
         assert str(port) in second.stderr.readline()
         with httpx.Client(base_url=other, timeout=20, trust_env=False) as client:
             assert client.get("/health").json()["engine"] == "following"
+            theirs = httpx.post(f"{first}api/runs", json={"prompts": ["one"]}, trust_env=False)
+            ours = client.post("/api/runs", json={"prompts": ["two"]}).json()["id"]
+            shown = client.get(f"/api/runs/{theirs.json()['id']}").json()
+            assert shown["carried"] == "elsewhere"
+            ends = time.monotonic() + 40
+            while client.get(f"/api/runs/{ours}").json()["state"] != "done":
+                assert time.monotonic() < ends
+                time.sleep(0.1)

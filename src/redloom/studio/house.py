@@ -74,13 +74,13 @@ class House:
 
     @property
     def default(self) -> str:
-        """The endpoint asked when none is named: the configured one, else the first that costs."""
+        """The endpoint asked when none is named: the configured one, else the first with a model."""
         names = [live.name for live in self.engine.lives]
         wanted = self.settings.default_endpoint if self.settings is not None else ""
         if wanted in names or not names:
             return wanted
-        paid = [live.name for live in self.engine.lives if not live.capabilities.free]
-        return (paid or names)[0]
+        models = [live.name for live in self.engine.lives if live.capabilities.made_by_model]
+        return (models or names)[0]
 
     def live(self, name: str) -> Live | None:
         """An endpoint in use by its name."""

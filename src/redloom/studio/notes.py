@@ -235,7 +235,7 @@ class Notes:
         """Whether there is an endpoint for pictures; cards alone are none unless they were named."""
         if asked.get("endpoint"):
             return True
-        return any(not live.capabilities.local for live in self.engine.lives)
+        return any(live.capabilities.made_by_model for live in self.engine.lives)
 
     def _settings_of(self, note: str, asked: Mapping[str, Any]) -> NoteSettings:
         theme = asked.get("theme") or (self.settings.theme if self.settings else "")

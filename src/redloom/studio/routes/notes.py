@@ -79,7 +79,7 @@ def _painters(house: House, named: list[str]) -> list[Any]:
     """The endpoints that would paint; none where there are cards only."""
     if named:
         return list(house.lives_for(named, ""))
-    if all(live.capabilities.local for live in house.engine.lives):
+    if not any(live.capabilities.made_by_model for live in house.engine.lives):
         return []
     return list(house.lives_for([], ""))
 
