@@ -270,6 +270,37 @@ def test_five_thousand_rows_scroll(studio: Studio) -> None:
 
 
 @browser_only
+def test_the_history_is_searched(studio: Studio, note: str) -> None:
+    """Words of the story find the note, other words say that there is none."""
+    page = studio.page("#/history")
+    page.fill("input[type=search]", "赵师傅")
+    page.wait_for_selector(f"a.tile[href='#/note/{note}']")
+    page.fill("input[type=search]", "没有这样的话")
+    page.wait_for_selector("section.empty:has-text('没有找到')")
+
+
+@browser_only
+def test_the_queue_is_ruled(studio: Studio) -> None:
+    """A run is paused, put first, taken up again and, after a question, cancelled."""
+    with httpx.Client(base_url=studio.url, timeout=60, trust_env=False) as client:
+        body = {"prompts": [f"slow {at}" for at in range(60)], "name": "sixty"}
+        run = client.post("api/runs", json=body).json()["id"]
+        page = studio.page("#/queue")
+        job = page.locator(".job", has_text="sixty")
+        job.get_by_title("暂停").click()
+        job.locator(".pill", has_text="已暂停").wait_for()
+        job.get_by_title("往前").click()
+        job.locator(".order b", has_text="10").wait_for()
+        assert client.get(f"api/runs/{run}").json()["priority"] == 10
+        job.get_by_title("继续").click()
+        job.locator(".pill.live").wait_for()
+        job.get_by_title("取消").click()
+        page.click("dialog.ask button.danger")
+        job.wait_for(state="detached")
+        assert client.get(f"api/runs/{run}").json()["state"] == "cancelled"
+
+
+@browser_only
 def test_a_spreadsheet_becomes_a_run(studio: Studio, tmp_path: Path) -> None:
     """A GBK table is read, a column is told what it is, the price stands there, the run begins."""
     table = tmp_path / "图.csv"
@@ -293,7 +324,7 @@ def test_a_spreadsheet_becomes_a_run(studio: Studio, tmp_path: Path) -> None:
     page.click("text=报告")
     page.wait_for_selector("canvas")
     page.goto(studio.url + "#/endpoints")
-    page.wait_for_selector("[data-endpoint=dashscope] .record:has-text('100%'), [data-endpoint=dashscope] .record:has-text('50%')")  # fmt: skip
+    page.wait_for_selector("[data-endpoint=dashscope] .record:has-text('留用')")
 
 
 # the main way
@@ -309,15 +340,22 @@ def test_a_note_from_its_story_to_its_zip(tmp_path: Path, browser: Any) -> None:
         page.click("button:has-text('先看大纲')")
         page.wait_for_selector(".outline")
         page.fill(".outline .choices input.text >> nth=0", "改过的题目")
+        pictures = page.locator(".pictures .leaf")
+        planned = pictures.count()
+        pictures.first.get_by_title("不要这张").click()
+        page.wait_for_selector(f".footbar .estimate:has-text('¥{(planned - 1) * 0.2:.2f}')")
+        pictures.first.get_by_label("放在哪里").select_option("0")
         page.click("button:has-text('就按这个做')")
         page.wait_for_selector("figure.picture[data-status=pending]")
         page.reload()
-        page.wait_for_selector("figure.picture[data-status=ok] img")
+        page.wait_for_selector("figure.picture[data-status=ok] img, button.card img")
         page.wait_for_selector("button.card")
         assert page.inner_text("h1") == "改过的题目"
         first = studio.sold()
-        assert set(first.values()) == {1}
+        assert sorted(first.values()) == [1] * (planned - 1)
         _edit_words(page)
+        assert studio.sold() == first
+        _choose_cover(page)
         assert studio.sold() == first
         _redraw(page)
         assert sum(studio.sold().values()) == sum(first.values()) + 1
@@ -342,6 +380,15 @@ def _edit_words(page: Any) -> None:
     page.click("button:has-text('换上这些字')")
     until(page, "document.querySelector(\"button[data-card='2'] img\")?.src", lambda src: src not in (None, before))  # fmt: skip
     page.keyboard.press("Escape")
+
+
+def _choose_cover(page: Any) -> None:
+    """The picture of an inner card goes on the cover; free."""
+    before = page.get_attribute("button[data-card='1'] img", "src")
+    page.click("button.card:has-text('第'):has(.name .icon path[d^='M4 5h16']) >> nth=0")
+    page.click("button:has-text('拿去做封面')")
+    until(page, "document.querySelector(\"button[data-card='1'] img\")?.src", lambda src: src not in (None, before))  # fmt: skip
+    page.wait_for_selector("dialog.sheet", state="detached")
 
 
 def _redraw(page: Any) -> None:

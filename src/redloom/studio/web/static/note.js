@@ -87,7 +87,7 @@ class NotePage {
     if (name === "money") this.note.money = data.money;
     if (name === "snapshot" && data.run?.money) this.note.money = data.run.money;
     if (name === "complete" || name === "error") this.settle(data.row);
-    if (BUSY.has(this.note.state)) { this.drawHead(); this.drawTiles(); }
+    if (BUSY.has(this.note.state)) { this.drawHead(); this.drawSteps(); this.drawTiles(); }
   }
 
   /** A picture came to its end. */
@@ -127,7 +127,7 @@ class NotePage {
   drawSteps() {
     const { note } = this;
     const words = [t("大纲", "Outline"), t("封面", "Cover"), t("内页", "Pages"), t("结果", "Result")];
-    const painted = note.pictures.filter((one) => isGood(one.status)).length;
+    const painted = note.pictures.filter((one) => one.status !== "pending").length;
     const at = { writing: 0, outline: 0, painting: painted ? 2 : 1, setting: 2, done: 4, failed: -1, cancelled: -1 }[note.state];
     refill(this.steps, words.map((word, n) => h(`li${n < at ? ".past" : n === at ? ".now" : ""}`, { "aria-current": n === at ? "step" : null }, h("span", word))));
     this.steps.hidden = at < 0;

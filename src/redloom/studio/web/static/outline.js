@@ -1,7 +1,10 @@
 // The outline as it waits for edits: titles, cover, pages in their order, pictures, words.
 
-import { calm, h, icon, refill, t } from "./core.js";
-import { attempt, button, field, meter, signButton, titleLength } from "./parts.js";
+import { amount, calm, get, h, icon, refill, t } from "./core.js";
+import { attempt, button, field, meter, signButton, titleLength, toast } from "./parts.js";
+
+/** What the API takes as `images`. */
+export const MOST_PICTURES = 9;
 
 export class Outline {
   /** `acts.save(outline)` keeps it, `acts.make(outline)` makes the note of it. */
@@ -9,6 +12,9 @@ export class Outline {
     this.acts = acts;
     this.plan = structuredClone(note.outline);
     this.saved = h("span.soft", { role: "status" });
+    this.cost = h("span.estimate");
+    this.price = null;
+    if (note.settings.offline) this.price = { amount: 0 }; else this.findPrice(note.settings.endpoint?.[0]);
     this.save = calm(() => this.keep(), 900);
     this.pages = h("div.pages");
     this.pictures = h("div.pictures");
@@ -21,14 +27,30 @@ export class Outline {
       h("section", h("div.heading", h("h2", t("配图", "Pictures")), h("small.soft", t("删掉一张就少花一张的钱", "each one that you delete is one less to pay for"))), this.pictures,
         button(t("加一张", "Add one"), () => this.addPicture(), { sign: "plus" })),
       h("section", h("h2", t("发布用的文字", "Words to post")), this.words()),
-      h("div.footbar", this.saved, begin));
+      h("div.footbar", this.saved, this.cost, begin));
     this.drawPages();
     this.drawPictures();
+    this.drawCost();
   }
 
   changed() {
     this.saved.textContent = t("……", "…");
+    this.drawCost();
     this.save();
+  }
+
+  /** What a picture costs where it would be made. */
+  async findPrice(name) {
+    const told = await get("api/endpoints").catch(() => null);
+    const place = told?.endpoints.find((one) => one.name === (name || told.default));
+    this.price = place?.free ? { amount: 0 } : place?.price || null;
+    this.drawCost();
+  }
+
+  drawCost() {
+    const n = this.plan.pictures.filter((one) => one.prompt.trim()).length;
+    const each = this.price?.amount, sum = each ? t(` · 约 ${amount(each * n, this.price.currency)}`, ` · about ${amount(each * n, this.price.currency)}`) : each === 0 ? t(" · 不花钱", " · free") : "";
+    refill(this.cost, t(`${n} 张配图${n ? sum : " · 不花钱"}`, `${n} pictures${n ? sum : " · free"}`));
   }
 
   /** What can be sent: nothing empty where the API wants words. */
@@ -125,6 +147,7 @@ export class Outline {
   }
 
   addPicture() {
+    if (this.plan.pictures.length >= MOST_PICTURES) { toast(t(`一篇最多 ${MOST_PICTURES} 张配图。`, `A note takes ${MOST_PICTURES} pictures at most.`), "bad"); return; }
     const cover = !this.plan.pictures.some((one) => one.purpose === "cover");
     this.plan.pictures.push({ row: 0, purpose: cover ? "cover" : "page", prompt: "", page: cover ? 0 : 1, caption: "" });
     this.drawPictures();

@@ -1,6 +1,6 @@
 // A run's report: every task as a bar in time, how long they took, what went wrong, what it cost.
 
-import { count, get, h, icon, refill, session, span, sums, t } from "./core.js";
+import { count, get, h, icon, lang, refill, session, span, sums, t } from "./core.js";
 import { empty, isGood, skeleton, stateWords } from "./parts.js";
 
 const MOST = 5000, PAGE = 500;
@@ -15,7 +15,7 @@ export async function showReport(node, run) {
     if (!found.rows.length) break;
   }
   const bars = rows.filter((row) => row.finished_at && row.seconds > 0).map((row) => ({ row, from: row.finished_at - row.seconds, to: row.finished_at }));
-  const full = session.features.report && h("a.button", { href: run.urls.report, target: "_blank", rel: "noopener" }, icon("chart"), h("span", t("完整报告（一个网页，可以发给别人）", "The full report (one page, to pass on)")));
+  const full = session.features.report && h("a.button", { href: `${run.urls.report}?lang=${lang()}`, target: "_blank", rel: "noopener" }, icon("chart"), h("span", t("完整报告（一个网页，可以发给别人）", "The full report (one page, to pass on)")));
   if (!bars.length) { refill(node, empty(t("还没有可画的", "Nothing to draw yet"), t("做完第一张就有了。", "It begins with the first finished picture."), run.done > 0 && full)); return; }
   bars.sort((a, b) => a.from - b.from);
   refill(node, figures(run, bars, rows), waterfall(bars), h("div.two", latencies(bars), errors(rows)), full && h("div.acts", full));

@@ -32,13 +32,13 @@ function facts(one) {
     [t("状态", "State"), stateWords(one.status, one.stage)], [t("端点", "Endpoint"), one.endpoint], [t("模型", "Model"), one.model],
     [t("要的尺寸", "Asked size"), one.size?.replace("x", "×")], [t("实际尺寸", "Real size"), real], [t("种子", "Seed"), one.seed],
     [t("用时", "Took"), one.seconds ? `${one.seconds.toFixed(1)} s` : ""], [t("尝试", "Tries"), one.attempts || ""],
-    [t("价格", "Price"), one.price === null || one.price === undefined || one.price === "" ? "" : `${amount(Number(one.price), one.currency)}（${sourceWords(one.price_source)}）`],
+    [t("价格", "Price"), !one.currency || one.price === null || one.price === "" ? "" : `${amount(Number(one.price), one.currency)}（${sourceWords(one.price_source)}）`],
     [t("疑点", "Doubts"), one.flags.join(", ")], ...Object.entries(one.extra || {}),
   ].filter(([, value]) => value !== "" && value !== null && value !== undefined);
   return [
     h("section", h("div.heading", h("h3", t("提示词", "Prompt")), copyButton(t("复制", "Copy"), () => one.prompt)), h("p.text", one.prompt)),
     one.revised_prompt && one.revised_prompt !== one.prompt && h("section", h("h3", t("服务改写成", "The service made of it")), h("p.text", one.revised_prompt)),
-    one.error && !isGood(one.status) && h("p.say.bad", one.error),
+    one.error && isGood(one.status) && h("p.say", one.error),
     h("dl.facts", pairs.map(([key, value]) => [h("dt", key), h("dd", String(value))])),
     one.picture && opinions(one.feedback || (one.feedback = { thumb: 0, used: false }), one.picture.sha256, (body) => api("PUT", "api/feedback", body)),
     one.picture && h("div.acts", h("a.button", { href: one.picture.url, download: "" }, icon("download"), h("span", t("下载", "Download")))),

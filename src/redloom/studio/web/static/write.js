@@ -67,7 +67,7 @@ class Page {
       h("div.fields",
         field(t("比例", "Shape"), choice(t("比例", "Shape"), [["3:4", "3:4"], ["1:1", "1:1"], ["4:3", "4:3"]], s.ar, (value) => { s.ar = value; save(); })),
         field(t("内页", "Pages"), text("pages", { type: "number", min: 1, max: 17, placeholder: t("自动", "auto") })),
-        field(t("配图", "Pictures"), text("images", { type: "number", min: 0, max: 18, placeholder: t("自动", "auto") })),
+        field(t("配图", "Pictures"), text("images", { type: "number", min: 0, max: 9, placeholder: t("自动", "auto") })),
         field(t("花费上限", "Budget"), text("budget", { type: "number", min: 0, step: "0.1", placeholder: t("不限", "none") })),
         field(t("指定标题", "Title"), text("title", { maxlength: 60, placeholder: t("不填就起五个", "five are proposed") })),
         field(t("署名", "Author"), text("author", { maxlength: 30 })),
@@ -134,7 +134,9 @@ class Page {
   async make(step) {
     const story = this.story.value.trim();
     if (!story) { this.story.focus(); return; }
-    const made = await attempt(() => post("api/notes", { ...asked(story, this.settings), step }, { key: `${this.key}-${step}` }), step === "all" ? this.go : this.outline);
+    const body = asked(story, this.settings);
+    if (step === "outline" && body.images === undefined) body.images = 9; // the outline itself says which
+    const made = await attempt(() => post("api/notes", { ...body, step }, { key: `${this.key}-${step}` }), step === "all" ? this.go : this.outline);
     if (!made) return;
     keep(DRAFT, null);
     location.hash = `#/note/${made.id}`;
