@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 THUMB = 360
 """Pixels of a thumbnail's longer side."""
+SMALL = 96
+"""The same of what is only looked at."""
 THUMBS = ".thumbs"
 """Folder of the thumbnails below a run's folder."""
 BLANK_DEVIATION = 2.0
@@ -57,7 +59,7 @@ class Look:
 
 def examine(picture: Pixels, *, thumb: bool = False) -> Look:
     """Look at a decoded picture once. For a thread."""
-    pixels = _shrunk(picture)
+    pixels = _shrunk(picture, THUMB if thumb else SMALL)
     flags = ("blank",) if is_blank(pixels) else ()
     return Look(flags, fingerprint(pixels), webp(pixels) if thumb else b"")
 
@@ -82,7 +84,7 @@ def make_thumb(picture: Path, thumb: Path) -> None:
         if thumb.is_file() and thumb.stat().st_mtime >= picture.stat().st_mtime:
             return
         with opened_file(picture) as opened:
-            data = webp(_shrunk(opened))
+            data = webp(_shrunk(opened, THUMB))
         keep_thumb(data, thumb)
     except (RedloomError, OSError, ValueError):
         return
@@ -97,7 +99,8 @@ def webp(pixels: Pixels) -> bytes:
     return out.getvalue()
 
 
-def _shrunk(picture: Pixels) -> Pixels:
+def _shrunk(picture: Pixels, side: int) -> Pixels:
+    """Its longer side at most ``side``; whole multiples at once, which costs least."""
     from PIL import Image
 
     if picture.mode not in ("RGB", "L"):
@@ -106,7 +109,10 @@ def _shrunk(picture: Pixels) -> Pixels:
         picture = picture.convert("RGBA" if clear else "RGB")
         if clear:
             picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    picture.thumbnail((THUMB, THUMB), Image.Resampling.BOX, reducing_gap=2.0)
+    fold = max(picture.size) // side
+    if fold > 1:
+        picture = picture.reduce(fold)
+    picture.thumbnail((side, side), Image.Resampling.BOX)
     return picture.convert("RGB")
 
 
