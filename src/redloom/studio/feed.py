@@ -143,6 +143,8 @@ class Feed:
     clients: int = 0
     _channels: dict[str, Channel] = field(default_factory=dict)
     _wakes: dict[str, asyncio.Event] = field(default_factory=dict)
+    _touched: set[str] = field(default_factory=set)
+    """Runs that something happened to since the last look at all; some are over by then."""
 
     def start(self) -> None:
         """Listen to the engine."""
@@ -165,6 +167,8 @@ class Feed:
 
     def changed(self, run: str) -> None:
         """A run was paused, reordered, … by us: look at once."""
+        if "" in self._wakes:
+            self._touched.add(run)
         for name in (run, ""):
             if name in self._wakes:
                 self._wakes[name].set()
@@ -358,7 +362,8 @@ class Feed:
         owners = {row["id"]: row["caller"] or "" for row in found}
         for run in await self.show.runs(found, ROOT):
             now[run["id"]] = run
-        for name in last.keys() - now.keys():
+        touched, self._touched = self._touched, set()
+        for name in (last.keys() | touched) - now.keys():
             over = await self.show.run(name, ROOT)
             if over is not None:
                 asked = self.memory.asked(name)
