@@ -19,9 +19,9 @@ from redloom.route import (
     OPEN_AFTER,
     Breaker,
     Live,
+    able_for,
     asked_of,
     choose,
-    fits,
     gate_for,
     nearest,
     with_seed,
@@ -255,11 +255,14 @@ def test_a_shape_becomes_a_size_of_that_shape(wide: int, high: int) -> None:
 def test_what_no_endpoint_could_make_is_said() -> None:
     """The last reason where none fits; nothing where one does; another seed is another request."""
     long = Request("x" * 3000)
-    assert fits(WANTED, [live("one")]) is None
-    refused = fits(long, [live("one"), live("two")])
+    able, refused = able_for(WANTED, [live("one")])
+    assert able
+    assert refused is None
+    able, refused = able_for(long, [live("one"), live("two")])
+    assert not able
     assert refused is not None
     assert "2,100" in refused.text.en
-    assert fits(long, []) is None
+    assert able_for(long, []) == ([], None)
     assert with_seed(WANTED, 7).seed == 7
     sized = asked_of(
         replace(WANTED, size="3:4"), live("one", sizes=((768, 1024), (64, 64))), seed=3

@@ -67,7 +67,7 @@ class Carried:
     purse: Purse
     ready: deque[Job] = field(default_factory=deque)
     parked: list[Job] = field(default_factory=list)
-    """Jobs that only stopped endpoints could make; they stay pending, the others go on."""
+    """Jobs that only stopped endpoints could go on with; they stay pending, the others go on."""
     hand: dict[int, Job] = field(default_factory=dict)
     """Jobs that have left ``ready`` and have no outcome yet."""
     tallies: dict[int, Tally] = field(default_factory=dict)
@@ -103,9 +103,16 @@ class Carried:
             self.ready.appendleft(job)
 
     def put_back(self, job: Job) -> None:
-        """A job from the hand becomes the next to go."""
+        """A job from the hand becomes the next to go; while stopping it is left to the journal."""
         self.hand.pop(job.id, None)
-        self.ready.appendleft(job)
+        if not self.stopping:
+            self.ready.appendleft(job)
+
+    def set_aside(self, job: Job) -> None:
+        """A job from the hand that only a stopped endpoint could go on with: it stays pending."""
+        self.hand.pop(job.id, None)
+        if not self.stopping:
+            self.parked.append(job)
 
     def done(self, job: Job) -> None:
         """A job has its outcome."""

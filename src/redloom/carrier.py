@@ -46,7 +46,7 @@ from .looking import Lost
 from .making import Maker
 from .records import Job, JobEnding, Records, Run
 from .retry import Policy
-from .route import Live, asked_of, better_elsewhere, choose, fits
+from .route import Live, able_for, asked_of, better_elsewhere, choose
 from .settle import CRASH_S
 
 log = logging.getLogger("redloom")
@@ -98,6 +98,8 @@ class Carrier:
                 await self._turn()
         except WorkspaceError as error:
             self._break(error)
+        except Exception as error:
+            self.broken(error)
 
     async def _turn(self) -> None:
         self._wake.clear()
@@ -132,14 +134,14 @@ class Carrier:
 
     def broken(self, error: Exception) -> None:
         """Something that every run needs has failed: stop."""
-        log.error("the search for lost answers failed", exc_info=error)
+        log.error("the engine cannot go on", exc_info=error)
         if isinstance(error, WorkspaceError):
             self._break(error)
         else:
             self._break(
                 WorkspaceError(
-                    f"查找丢失的回答时出错（{error}）。",
-                    f"Looking for lost answers failed ({error}).",
+                    f"程序内部出错（{type(error).__name__}: {error}），已停下；已付款的任务都已记下，用同一条命令继续。",
+                    f"An internal error ({type(error).__name__}: {error}) stopped the engine. What was paid for is on record; the same command goes on.",
                 )
             )
 
@@ -348,16 +350,16 @@ class Carrier:
             self.begin(carried, carried.take(), self.maker.being_made(carried, job))
             return True
         lives, request = self._able(carried, job)
-        refused = fits(request, [live for live in lives if live.takes(request)])
-        if refused is not None or not any(live.takes(request) for live in lives):
+        able, refused = able_for(request, lives)
+        if not able:
             self.begin(carried, carried.take(), self.maker.cannot(carried, job, refused))
             return True
         live = choose(
-            lives, request, self.clock.now(),
-            remaining=carried.remaining, affordable=self._affordable(carried, lives),
+            able, request, self.clock.now(),
+            remaining=carried.remaining, affordable=self._affordable(carried, able),
         )  # fmt: skip
         if live is None:
-            return self._parked(carried, lives, request)
+            return self._parked(carried, lives, able)
         if self.records.stored_now(job.key):
             # An equal row was made after this one had been read.
             self.begin(carried, carried.take(), self.maker.from_store(carried, job))
@@ -381,9 +383,8 @@ class Carrier:
                 return
             busy.add(job.request.model)
 
-    def _parked(self, carried: Carried, lives: Sequence[Live], request: Request) -> bool:
+    def _parked(self, carried: Carried, lives: Sequence[Live], able: Sequence[Live]) -> bool:
         """Set the next job aside where only stopped endpoints could make it, and others go on."""
-        able = [live for live in lives if live.takes(request)]
         if not all(live.gate.stopped for live in able) or all(live.gate.stopped for live in lives):
             return False
         carried.parked.append(carried.ready.popleft())

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from .carried import Carried
 from .clock import Clock
 from .endpoint import Failed, Made, Seen, Ticket, Unknown, Waiting
-from .errors import EndpointStopped, ServiceError
+from .errors import EndpointStopped, Refused, ServiceError
 from .journal import Row
 from .records import Job, Records
 from .route import Live
@@ -146,7 +146,12 @@ class Lookout:
                 known = await self.records.known_tickets([one.id for one in seen])
         except EndpointStopped as error:
             live.gate.stopped = live.gate.stopped or str(error)
-            await self._give_up(place, losts)
+            await self._give_up(place)
+            return
+        except Refused as error:
+            log.warning("the account's list is refused (%s)", error.code)
+            for lost in losts:
+                await self._act(place, lost, Ambiguous(()))
             return
         except ServiceError as error:
             log.info("the account's list could not be read (%s); again later", error.code)
@@ -229,6 +234,8 @@ class Lookout:
         return [task_id for task_id, words in self._words.items() if _folded(words) != mine]
 
     async def _act(self, place: str, lost: Lost, verdict: Verdict) -> None:
+        if lost not in self._open[place]:
+            return  # dropped in the meantime: it is for the next start
         if isinstance(verdict, Adopt):
             self._open[place].remove(lost)
             await self.adopt(lost, Ticket(verdict.task_id))
@@ -244,8 +251,9 @@ class Lookout:
                 self._open[place].remove(lost)
                 await self.unsettled(lost)
 
-    async def _give_up(self, place: str, losts: Sequence[Lost]) -> None:
-        self._open[place] = []
+    async def _give_up(self, place: str) -> None:
+        """Of all, those that are not ripe yet included: nobody will look for them."""
+        losts, self._open[place] = self._open[place], []
         for lost in losts:
             await self.unsettled(lost)
 

@@ -121,6 +121,7 @@ class Maker:
             answer = await self.surely(attempt.submit())
         except AnswerLost:
             self._give_back(slot)
+            live.breaker.failed(self.clock.now())
             await self.into_doubt(carried, job, live, attempt.id)
             return
         except sqlite3.IntegrityError:
@@ -168,7 +169,7 @@ class Maker:
                 heard = Heard(answer, 0, self.clock.now())
         except EndpointStopped as error:
             self._stop(live, error)
-            carried.hand.pop(job.id, None)
+            carried.set_aside(job)
             self.floor.free_key(job)
             return
         finally:

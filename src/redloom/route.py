@@ -70,10 +70,12 @@ class Breaker:
         self.trying = False
 
     def failed(self, now: float) -> None:
-        """It could not be reached, or answered with an error of its own."""
-        again = self.open
+        """It could not be reached, or answered with an error of its own.
+
+        What left before it was closed and fails after says nothing new.
+        """
         self.failures += 1
-        if self.open and (again or self.failures == OPEN_AFTER):
+        if self.failures == OPEN_AFTER or (self.open and self.trying):
             self.until = now + self.break_s
             self.break_s = min(LONGEST_BREAK_S, self.break_s * 2.0)
         self.trying = False
@@ -148,12 +150,17 @@ class Live:
         Wait for the next token, work queued ahead of it, and its own work:
         ``wait + queued * E[S] / c + E[S]``.
         """
+        idle = self.idle_s(now)
+        queued = max(0, self.gate.outstanding + 1 - self.at_once)
+        return None if idle is None else idle + queued / self.at_once * self.mean_s(now)
+
+    def idle_s(self, now: float) -> float | None:
+        """The same for a job that finds nothing ahead of it there."""
         rest = self.breaker.wait_s(now)
         if self.gate.stopped or rest is None:
             return None
-        queued = max(0, self.gate.outstanding + 1 - self.at_once)
         wait = max(self.gate.pace.ready_in(now), self.gate.parked_until - now, rest)
-        return wait + (1.0 + queued / self.at_once) * self.mean_s(now)
+        return wait + self.mean_s(now)
 
     def takes(self, request: Request) -> bool:
         """Whether the request's model, where it names one, is this endpoint's."""
@@ -257,7 +264,7 @@ def _worth(live: Live, able: Sequence[Live], now: float, remaining: int) -> bool
         return True
     work = remaining + sum(one.gate.outstanding for one in others)
     at_once = sum(one.at_once for one in others)
-    last = min(one.mean_s(now) for one in others)
+    last = min(one.idle_s(now) or 0.0 for one in others)
     return mine <= max(0, work - at_once) / speed + last
 
 
@@ -294,17 +301,19 @@ def nearest(ratio: tuple[int, int], sizes: Sequence[Size]) -> Size:
     return max(16, int(height * wanted) // 16 * 16), max(16, int(height) // 16 * 16)
 
 
-def fits(request: Request, lives: Iterable[Live]) -> Refused | None:
-    """None where at least one endpoint could make it; else the last one's reason."""
+def able_for(request: Request, lives: Iterable[Live]) -> tuple[list[Live], Refused | None]:
+    """The endpoints that could make it; where there is none, the last one's reason."""
+    able: list[Live] = []
     reason: Refused | None = None
     for live in lives:
-        try:
-            asked_of(request, live)
-        except Refused as refused:
-            reason = refused
-        else:
-            return None
-    return reason
+        if live.takes(request):
+            try:
+                asked_of(request, live)
+            except Refused as refused:
+                reason = refused
+            else:
+                able.append(live)
+    return able, reason
 
 
 def with_seed(request: Request, seed: int | None) -> Request:
