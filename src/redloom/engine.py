@@ -20,7 +20,7 @@ import hashlib
 import json
 import random
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -257,7 +257,7 @@ class Engine:
         With ``wait`` False the rows are written while the first of them are already made.
         Raises BadInput where the prompts cannot be read.
         """
-        options = options or RunOptions()
+        options, endpoints = self._chained(options or RunOptions(), endpoints)
         folder = "" if out is None else absolute(out)
         if digest is None:
             prompts, digest = _digested(prompts, options)
@@ -277,6 +277,17 @@ class Engine:
         await self.records.add_run(run)
         await self._begin_filling(run.id, prompts, options, wait)
         return run.id
+
+    def _chained(
+        self, options: RunOptions, endpoints: Sequence[str] | None
+    ) -> tuple[RunOptions, list[str] | None]:
+        """The run's fallback without what it asks first anyway, and all that it may touch."""
+        own = set(endpoints or ())
+        spare = tuple(name for name in dict.fromkeys(options.fallback) if name not in own)
+        if endpoints is None and all(live.name in spare for live in self.lives):
+            spare = ()
+        options = replace(options, fallback=spare)
+        return options, None if endpoints is None else [*endpoints, *spare]
 
     async def _begin_filling(
         self,
