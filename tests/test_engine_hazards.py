@@ -9,22 +9,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from helpers.desk import engine
-
-from redloom.carrier import WINDOW
-from redloom.endpoint import Asked, Fitted, Lane, Made, Outcome, Picture, Price, Seen, Ticket
-from redloom.engine import Engine, Result, RunOptions
+from redloom.endpoint import Asked, Fitted, Lane, Made, Outcome, Price, Seen, Ticket
+from redloom.engine import Engine, Result
 from redloom.errors import (
     AccountEmpty,
     KeyRefused,
     Refused,
     ServiceError,
-    TaskFailed,
     Throttled,
     Unavailable,
 )
 from redloom.events import Event
 from redloom.route import OPEN_AFTER
-from redloom.testing import FakeProvider, Fate, JumpingClock, fake_endpoint, picture_of, run
+from redloom.testing import FakeProvider, Fate, JumpingClock, fake_endpoint, run
 
 T = TypeVar("T")
 LONG_S = 3000.0
@@ -107,7 +104,7 @@ def test_a_mistake_in_the_loop_is_told_and_hangs_nobody(tmp_path: Path) -> None:
         def price(_asked: Asked) -> Price:
             raise KeyError("size")
 
-        services[0].price = price  # type: ignore[method-assign]
+        services[0].price = price  # type: ignore[method-assign, assignment]
         try:
             await one.generate(["a"])
         except Exception as error:
@@ -170,7 +167,7 @@ def test_many_failures_at_once_are_one_break(tmp_path: Path) -> None:
             return await plain(asked, lane)
 
         plain = provider.submit
-        provider.submit = submit  # type: ignore[method-assign]
+        provider.submit = submit  # type: ignore[method-assign, assignment]
         async with engine(tmp_path / "ws", (fake_endpoint(), provider), clock=clock) as one:
             began = clock.now()
             results = await one.generate(words(20))
@@ -248,7 +245,7 @@ def test_a_stop_while_looking_settles_every_doubt(tmp_path: Path) -> None:
         async def look(_since: float, _until: float) -> Sequence[Seen]:
             raise AccountEmpty("欠费", "in arrears")
 
-        provider.look = look  # type: ignore[method-assign]
+        provider.look = look  # type: ignore[method-assign, assignment]
         return await one.generate(words(3))
 
     def before(services: list[FakeProvider]) -> None:
@@ -267,7 +264,7 @@ def test_a_list_that_is_refused_ends_in_doubt(tmp_path: Path) -> None:
         async def look(_since: float, _until: float) -> Sequence[Seen]:
             raise Refused("不行", "no")
 
-        services[0].look = look  # type: ignore[method-assign]
+        services[0].look = look  # type: ignore[method-assign, assignment]
         return await one.generate(["a"])
 
     assert statuses(with_services(tmp_path, work)) == ["in-doubt"]
@@ -293,7 +290,7 @@ def test_a_pause_in_the_middle_of_comparing_words_breaks_nothing(tmp_path: Path)
                 return replace(outcome, original_prompt=prompt)
             return outcome
 
-        provider.poll = poll  # type: ignore[method-assign]
+        provider.poll = poll  # type: ignore[method-assign, assignment]
         added = await one.add(words(1), out=tmp_path / "o")
         _ = [r async for r in one.follow(added)]
         await asyncio.sleep(5.0)

@@ -1,6 +1,6 @@
 """A run while it is carried: what of it is ready, in hand, waiting; and its purse.
 
-May import: errors, lang, job, records.
+May import: errors, lang, job, records, route.
 """
 
 from __future__ import annotations
@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+from .job import JobStatus
+from .lang import Text
 from .records import Job, Run
+from .route import Live
 
 WINDOW = 256
 """Jobs of one run held in memory at most; the rest wait in the journal (rule 9)."""
@@ -45,9 +48,20 @@ def millionths(amount: float | None) -> int:
     return 0 if amount is None else round(amount * 1_000_000)
 
 
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """How a job would have ended, had the run no fallback left to ask for it."""
+
+    status: JobStatus
+    code: str
+    text: Text
+    task: int | None
+    live: Live
+
+
 @dataclass(slots=True)
 class Tally:
-    """What a job has been through since it was taken up."""
+    """What a job has been through since it was taken up, at this step of the run's chain."""
 
     noes: int = 0
     """POSTs answered with no, 429s not counted."""
@@ -55,8 +69,14 @@ class Tally:
     """Tasks that were accepted and failed."""
     seed: int | None = None
     """Another seed, after moderation blocked the output of the first."""
-    fallback: bool = False
-    """Its own endpoints gave up; the run's fallback is asked."""
+    step: int = 0
+    """How far down the run's chain it is: 0 the run's own endpoints, k the k-th fallback."""
+    given_up: GivenUp | None = None
+    """How it would have ended at the step before, where that was asked."""
+
+
+FRESH = Tally()
+"""The tally of a job that nobody was asked for yet; never written to."""
 
 
 @dataclass(eq=False)
@@ -88,6 +108,26 @@ class Carried:
     def tally(self, job: Job) -> Tally:
         """The tally of a job."""
         return self.tallies.setdefault(job.id, Tally())
+
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """The fallback's endpoints in the order in which they are asked."""
+        return tuple(self.run.options.get("fallback", ()))
+
+    def give_up(self, job: Job, ending: GivenUp) -> bool:
+        """Whether the chain goes on for a job that would end so; the next step counts anew."""
+        step = self.tally(job).step
+        if step >= len(self.chain):
+            return False
+        self.tallies[job.id] = Tally(step=step + 1, given_up=ending)
+        return True
+
+    def asked_at(self, job: Job, endpoint: str) -> None:
+        """The job is at ``endpoint``: its step, and a fresh count where it came there just now."""
+        step = self.chain.index(endpoint) + 1 if endpoint in self.chain else 0
+        tally = self.tally(job)
+        if tally.step != step:
+            self.tallies[job.id] = Tally(step=step, given_up=tally.given_up)
 
     def take(self) -> Job:
         """The next ready job, in hand from now on."""

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .carried import WINDOW, Carried, Purse, millionths, took_turn, turn
+from .carried import FRESH, WINDOW, Carried, Purse, millionths, took_turn, turn
 from .clock import Clock, offload
 from .errors import (
     WorkspaceError,
@@ -190,9 +190,10 @@ class Carrier:
             await self._refresh(carried, open_runs.get(carried.run.id))
 
     def _may_carry(self, run: Run) -> bool:
-        """Whether this process has an endpoint that the run may use: same name, same place."""
-        places = run.environment.get("places", {})
-        return any(places.get(live.name) == live.place for live in self.lives)
+        """Whether this process has an endpoint of the run's own: same name, same place. One of
+        its fallback alone will not do: nobody would have been asked before.
+        """
+        return bool(self._lives_of(Carried(run, Purse())))
 
     async def _take_up(self, run: Run) -> None:
         cap = None if run.budget is None else millionths(run.budget)
@@ -257,7 +258,7 @@ class Carrier:
         if carried.parked and not carried.ready and not carried.hand and carried.exhausted:
             return True
         if self._fallback_of(carried):
-            return False
+            return False  # what none of the chain can make was set aside
         return bool(lives) and not carried.hand and all(live.gate.stopped for live in lives)
 
     async def _end(self, carried: Carried, state: str) -> None:
@@ -279,17 +280,20 @@ class Carrier:
         return " ".join(f"{live.name}: {live.gate.stopped}" for live in self._lives_of(carried))
 
     def _lives_of(self, carried: Carried) -> list[Live]:
-        places = carried.run.environment.get("places", {})
-        spare = carried.run.options.get("fallback", ())
-        return [
-            live
-            for live in self.lives
-            if places.get(live.name) == live.place and live.name not in spare
-        ]
+        spare = carried.chain
+        return [live for live in self._allowed(carried) if live.name not in spare]
 
-    def _fallback_of(self, carried: Carried) -> list[Live]:
-        spare = carried.run.options.get("fallback", ())
-        return [live for live in self.lives if live.name in spare and not live.gate.stopped]
+    def _allowed(self, carried: Carried) -> list[Live]:
+        """Every endpoint that the run may touch, its fallback's included."""
+        places = carried.run.environment.get("places", {})
+        return [live for live in self.lives if places.get(live.name) == live.place]
+
+    def _fallback_of(self, carried: Carried) -> list[tuple[int, Live]]:
+        """The run's chain as far as it is in use: the steps with their endpoints, in order."""
+        if not carried.chain:
+            return []
+        there = {live.name: live for live in self._allowed(carried) if not live.gate.stopped}
+        return [(k, there[name]) for k, name in enumerate(carried.chain, 1) if name in there]
 
     # jobs into hand
 
@@ -350,6 +354,11 @@ class Carrier:
             self.begin(carried, carried.take(), self.maker.being_made(carried, job))
             return True
         lives, request = self._able(carried, job)
+        given_up = None if lives else carried.tally(job).given_up
+        if given_up is not None:
+            work = self.maker.end_given_up(carried, job, given_up)
+            self.begin(carried, carried.take(), work)
+            return True
         able, refused = able_for(request, lives)
         if not able:
             self.begin(carried, carried.take(), self.maker.cannot(carried, job, refused))
@@ -372,20 +381,24 @@ class Carrier:
         """
         if len(self.lives) < 2:
             return
-        now, busy = self.clock.now(), set[str]()
-        lives = self._lives_of(carried)
+        now, busy = self.clock.now(), set[tuple[str, int]]()
+        own = self._lives_of(carried)
         for index, job in enumerate(itertools.islice(carried.ready, LOOK_AHEAD)):
-            if job.request.model in busy:
+            tally = carried.tallies.get(job.id)
+            kind = (job.request.model, tally.step if tally else 0)
+            if kind in busy:
                 continue
-            able = [live for live in lives if live.takes(job.request)]
+            lives, request = self._able(carried, job, own)
+            able = [live for live in lives if live.takes(request)]
             if not able or any(live.wait_s(now) == 0.0 for live in able):
                 carried.bring_forward(index)
                 return
-            busy.add(job.request.model)
+            busy.add(kind)
 
     def _parked(self, carried: Carried, lives: Sequence[Live], able: Sequence[Live]) -> bool:
         """Set the next job aside where only stopped endpoints could make it, and others go on."""
-        if not all(live.gate.stopped for live in able) or all(live.gate.stopped for live in lives):
+        others = self._fallback_of(carried) or not all(live.gate.stopped for live in lives)
+        if not others or not all(live.gate.stopped for live in able):
             return False
         carried.parked.append(carried.ready.popleft())
         return True
@@ -407,7 +420,7 @@ class Carrier:
             if not able or flight.carried.stopping:
                 continue
             lives, request = self._able(flight.carried, flight.job)
-            if better_elsewhere(flight.live, lives, request, now):
+            if flight.live in lives and better_elsewhere(flight.live, lives, request, now):
                 work = asyncio.get_running_loop().create_task(self.maker.take_back(flight))
                 self._work.add(work)
                 work.add_done_callback(self._work.discard)
@@ -426,20 +439,29 @@ class Carrier:
                 live.polls.hurry()
             live.backlog = backlog
 
-    def _able(self, carried: Carried, job: Job) -> tuple[list[Live], Request]:
-        """The endpoints to choose from; a fallback is asked whatever model was named."""
-        own, spare = self._lives_of(carried), self._fallback_of(carried)
+    def _able(
+        self, carried: Carried, job: Job, own: list[Live] | None = None
+    ) -> tuple[list[Live], Request]:
+        """The endpoints to choose from: the run's own, or the first of its chain that can make it
+        where those before gave up or are stopped; none where nobody is left to ask. A fallback is
+        asked whatever model was named.
+        """
+        own = self._lives_of(carried) if own is None else own
+        tally = carried.tallies.get(job.id, FRESH)
         able = [one for one in own if one.takes(job.request)]
-        given_up = carried.tally(job).fallback or (able and all(one.gate.stopped for one in able))
-        if spare and given_up:
-            carried.tally(job).fallback = True
-            return spare, replace(job.request, model="")
-        return own, job.request
+        if not tally.step and not (able and all(one.gate.stopped for one in able)):
+            return own, job.request
+        request = replace(job.request, model="")
+        for step, live in self._fallback_of(carried):
+            if step >= tally.step and able_for(request, [live])[0]:
+                return [live], request
+        return ([] if tally.given_up else own), job.request
 
     def _start(self, carried: Carried, job: Job, live: Live) -> bool:
         fitted = asked_of(job.request, live, seed=carried.tally(job).seed)
         if not carried.purse.commit(live.price(fitted.asked).amount):
             return self._cannot_pay(carried)
+        carried.asked_at(job, live.name)
         live.gate.take(self.clock.now())
         live.breaker.began()
         self.begin(carried, carried.take(), self.maker.make(carried, job, live, fitted))
@@ -495,10 +517,12 @@ class Carrier:
 
     def resume(self, carried: Carried, row: Row, job: Job | None = None) -> bool:
         """Go on with a task that an earlier engine left live; whether this process can."""
-        live = next((one for one in self._lives_of(carried) if one.place == row["place"]), None)
+        there = [one for one in self._allowed(carried) if one.place == row["place"]]
+        live = next((one for one in there if one.name == row["endpoint"]), next(iter(there), None))
         if live is None or row["key"] in self._keys:
             return False
         known = job or Job.of_task(row)
+        carried.asked_at(known, live.name)
         carried.hand[known.id] = known
         if row["state"] in ("doubt", "intent"):
             self.begin(carried, known, self.maker.lookout.add(Lost.of(row, live, carried, known)))

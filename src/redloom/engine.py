@@ -20,7 +20,7 @@ import hashlib
 import json
 import random
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -124,6 +124,8 @@ class Engine:
         self._lead: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._gone: dict[str, str] = {}
+        self._taken: dict[str, float] = {}
+        """When a run was last taken up again, nominal time."""
         self._adding: set[asyncio.Task[None]] = set()
 
     # life
@@ -257,7 +259,7 @@ class Engine:
         With ``wait`` False the rows are written while the first of them are already made.
         Raises BadInput where the prompts cannot be read.
         """
-        options = options or RunOptions()
+        options, endpoints = self._chained(options or RunOptions(), endpoints)
         folder = "" if out is None else absolute(out)
         if digest is None:
             prompts, digest = _digested(prompts, options)
@@ -277,6 +279,17 @@ class Engine:
         await self.records.add_run(run)
         await self._begin_filling(run.id, prompts, options, wait)
         return run.id
+
+    def _chained(
+        self, options: RunOptions, endpoints: Sequence[str] | None
+    ) -> tuple[RunOptions, list[str] | None]:
+        """The run's fallback without what it asks first anyway, and all that it may touch."""
+        own = set(endpoints or ())
+        spare = tuple(name for name in dict.fromkeys(options.fallback) if name not in own)
+        if endpoints is None and all(live.name in spare for live in self.lives):
+            spare = ()
+        options = replace(options, fallback=spare)
+        return options, None if endpoints is None else [*endpoints, *spare]
 
     async def _begin_filling(
         self,
@@ -329,6 +342,8 @@ class Engine:
     async def _take_again(
         self, run: Run, budget: float | None, endpoints: Sequence[str] | None
     ) -> None:
+        self._taken[run.id] = self.clock.now()
+        self._gone.pop(run.id, None)
         await self.records.reopen(run.id, ("in-doubt", "unpaid", "cancelled"))
         environment = json.dumps(self.environment(endpoints), sort_keys=True)
         await self.records.own_run(run.id, self.workspace.token, environment, budget=budget)
@@ -491,7 +506,8 @@ class Engine:
         self._changed.set()
 
     def _notice(self, event: Event) -> None:
-        if isinstance(event, Ended):
+        if isinstance(event, Ended) and event.at > self._taken.get(event.run, float("-inf")):
+            # The end of an earlier carriage may be told after the run was taken up again.
             self._gone[event.run] = event.state
         if isinstance(event, Ended | Stopped) or event.kind == "done":
             self._changed.set()

@@ -85,7 +85,7 @@ class Finisher:
         look: Look = fetched.seen
         about = replace(
             about,
-            flags=(*_own_doubts(job, fetched), *look.flags),
+            flags=(*_own_doubts(run, job, live, fetched), *look.flags),
             fingerprint=look.fingerprint,
         )
         image, ending = await self._deliver(run, job, fetched, about, task, look.thumb)
@@ -304,15 +304,16 @@ def _hand_over(
     return delivered.sha256
 
 
-def _own_doubts(job: Job, image: Fetched) -> tuple[str, ...]:
+def _own_doubts(run: Run, job: Job, live: Live, image: Fetched) -> tuple[str, ...]:
     """``wrong-size`` where it is not what the model was asked for, or not what the user wrote;
-    ``softened`` where other words were sent.
+    ``softened`` where other words were sent; ``fallback`` where the run's fallback made it.
     """
     found = image.flags
     exact = parse_size(job.request.size) if "x" in job.request.size else None
     if "wrong-size" not in found and exact not in (None, (image.width, image.height)):
         found = (*found, "wrong-size")
-    return (*found, "softened") if "softened" in job.input else found
+    found = (*found, "softened") if "softened" in job.input else found
+    return (*found, "fallback") if live.name in run.options.get("fallback", ()) else found
 
 
 def _notes(job: Job, live: Live, seed: int | None) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
-from .carried import Carried
+from .carried import Carried, GivenUp
 from .clock import Clock
 from .endpoint import Canceled, Failed, Fitted, Made, Ticket, Times, Unknown
 from .errors import (
@@ -303,12 +303,10 @@ class Maker:
         """Do what `retry` decided."""
         if isinstance(decision, GiveUp) and self._may_soften(carried, job, error):
             await self._softened(carried, job, live, error, task)
-        elif isinstance(decision, GiveUp) and self._falls_back(carried, job):
-            self.floor.free_key(job)
-            carried.put_back(job)
         elif isinstance(decision, GiveUp):
             code = error.service_code or error.code
-            await self.end_job(carried, job, decision.status, code, error.text, task, live)
+            ending = GivenUp(decision.status, code, error.text, task, live)
+            await self._given_up(carried, job, ending)
         elif isinstance(decision, StopEndpoint):
             assert isinstance(error, EndpointStopped)
             self._stop(live, error)
@@ -375,7 +373,8 @@ class Maker:
                 "请求多次发出都没有到达服务；没有花钱。请检查网络或代理，再运行同一条命令。",
                 "The request left many times and never arrived; nothing was spent. Check the network or the proxy and run the same command again.",
             )
-            await self.end_job(lost.carried, lost.job, "failed", "never-arrived", text)
+            ending = GivenUp("failed", "never-arrived", text, None, lost.live)
+            await self._given_up(lost.carried, lost.job, ending)
             return
         self.floor.later(
             lost.carried, lost.job, self.clock.now() + pause(tally.noes, self.policy, self.rng)
@@ -538,12 +537,20 @@ class Maker:
             )
         )  # fmt: skip
 
-    def _falls_back(self, carried: Carried, job: Job) -> bool:
-        """Whether the run's fallback is to be asked now; once a job."""
-        tally = carried.tally(job)
-        first = bool(carried.run.options.get("fallback")) and not tally.fallback
-        tally.fallback = tally.fallback or first
-        return first
+    async def _given_up(self, carried: Carried, job: Job, ending: GivenUp) -> None:
+        """The next of the run's chain is asked; after the last one this is the outcome."""
+        if carried.give_up(job, ending):
+            self.floor.free_key(job)
+            carried.put_back(job)
+            self.floor.wake()
+            return
+        await self.end_given_up(carried, job, ending)
+
+    async def end_given_up(self, carried: Carried, job: Job, ending: GivenUp) -> None:
+        """Nobody is left to ask: the job ends as the last one that was asked left it."""
+        await self.end_job(
+            carried, job, ending.status, ending.code, ending.text, ending.task, ending.live
+        )
 
     def _policy_of(self, carried: Carried) -> Policy:
         """How often this run tries; a run may have its own number of retries."""

@@ -32,7 +32,8 @@ class RunOptions:
     retries: int | None = None
     """More tries of a picture whose task failed; None: the engine's own (3)."""
     fallback: tuple[str, ...] = ()
-    """Endpoints asked only for what would end refused or failed, such as ``cards``."""
+    """Endpoints asked in this order, and only for what would end refused or failed or whose
+    endpoints are stopped; the last one often ``cards``. What they make is flagged ``fallback``."""
     name: str = ""
     """Pattern of the files' names (`naming.named_file`); empty: ``{row}-{words}``."""
     rows: int = 0
