@@ -107,7 +107,7 @@ def test_a_clock_that_is_set_in_mid_run(tmp_path: Path, jump_s: float, fate: str
     clock = JumpingClock()
     true = JumpingClock()
     provider = FakeProvider(true.now, rate=0.5)
-    provider.script = lambda _a, n: fate if n == 4 else "made"  # type: ignore[assignment]
+    provider.script = lambda _a, n: fate if n == 4 else "made"  # type: ignore[assignment, return-value]
 
     async def once(jumps: bool) -> list[Result]:
         async with engine(tmp_path / "ws", (fake_endpoint(), provider), clock=clock) as one:
