@@ -162,6 +162,32 @@ def test_a_doubt_given_up_stays_a_rival(tmp_path: Path, abandoned: bool) -> None
     assert said == ["unsettled"] * (2 - abandoned)
 
 
+def test_a_doubt_from_the_future_is_not_waited_for(tmp_path: Path) -> None:
+    """The clock was set back by a day: were the doubt waited for, the service would drop the
+    task's record meanwhile and its absence be taken for proof. It stays in doubt at once."""
+    clock = JumpingClock()
+    said: list[str] = []
+
+    async def main() -> float:
+        provider = FakeProvider(clock.now)
+        async with desk(tmp_path) as records:
+            (job,) = await add_run(records, ["a"])
+            task = await records.intend(intent_of(job, intent_at=START + 86400))
+            await records.doubt(task, START + 86401, "answer-lost", "")
+            row = await records.task(task)
+            assert row is not None
+            lookout = watched(records, clock, said, [])
+            carried = Carried(run_of(records), Purse())
+            await lookout.add(Lost.of(row, live_of(provider, clock), carried, job))
+            while not said:
+                await asyncio.sleep(1)
+            await lookout.close()
+            return clock.now()
+
+    assert run(main()) < START + 10
+    assert said == ["unsettled"]
+
+
 def run_of(_records: Records) -> Any:
     """A run; what is in it does not matter here."""
     from helpers.desk import run_record

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from helpers.desk import engine
+from redloom.carrier import UNFINISHED
 from redloom.endpoint import Asked, Canceled, Lane, Made, Outcome, Picture, Ticket, Unknown
 from redloom.engine import Result, RunOptions
 from redloom.errors import (
@@ -259,6 +260,31 @@ def test_a_failed_row_may_be_billed_and_counts_in_the_budget(tmp_path: Path) -> 
 
     assert sorted(r.status for r in run(main())) == ["in-doubt", "ok", "unpaid"]
     assert provider.billed() == 2
+
+
+def test_what_is_paid_for_does_not_pile_up(tmp_path: Path) -> None:
+    """A service faster than the disk: while downloads stand still nothing new is bought beyond a
+    bound, and all are delivered once they go on."""
+    clock = JumpingClock()
+    provider = FakeProvider(clock.now, seconds=lambda _p: 0.0, slots=100_000)
+    prompts = [f"p{k}" for k in range(UNFINISHED * 2)]
+
+    async def main() -> list[Result]:
+        async with engine(tmp_path / "ws", (fake_endpoint(), provider), clock=clock) as one:
+            fetch, go_on = one.downloads.fetch, asyncio.Event()
+
+            async def held_up(*args: Any, **how: Any) -> Any:
+                await go_on.wait()
+                return await fetch(*args, **how)
+
+            one.downloads.fetch = held_up  # type: ignore[method-assign]
+            work = asyncio.ensure_future(one.generate(prompts))
+            await clock.sleep(600.0)
+            assert UNFINISHED <= provider.submits < UNFINISHED * 1.5
+            go_on.set()
+            return await work
+
+    assert {r.status for r in run(main())} == {"ok"}
 
 
 def test_an_answer_lost_while_the_run_is_paused_is_kept(tmp_path: Path) -> None:

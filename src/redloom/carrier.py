@@ -53,6 +53,9 @@ log = logging.getLogger("redloom")
 T = TypeVar("T")
 LOOK_AHEAD = 64
 """Ready jobs among which another model's is looked for while the next one's is busy."""
+UNFINISHED = 256
+"""Pictures made but not yet on record at which nothing new is begun: where the service is faster
+than our line or disk, what is paid for must not pile up in memory."""
 HEARTBEAT_S = 0.5
 """Real seconds between looks at what other processes wrote into the journal."""
 
@@ -332,13 +335,18 @@ class Carrier:
             return
         runs = list(self._runs.values())
         progress = True
-        while progress:
+        while progress and not self._behind():
             progress = False
             for carried in turn(runs):
                 if self._place_next(carried):
                     took_turn(carried, runs)
                     progress = True
                     break
+
+    def _behind(self) -> bool:
+        """Whether downloads and files are too far behind the service to ask for more."""
+        gates = {id(live.gate): live.gate for live in self.lives}.values()
+        return len(self._work) - sum(gate.outstanding for gate in gates) >= UNFINISHED
 
     def _place_next(self, carried: Carried) -> bool:
         """Start the run's next job if it can be started; whether it was."""

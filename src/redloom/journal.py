@@ -338,7 +338,8 @@ def _step(db: Db, number: int, step: str) -> None:
             db.connection.execute(f"PRAGMA user_version = {number}")
         db.connection.execute("COMMIT")
     except BaseException:
-        db.connection.execute("ROLLBACK")
+        with _quiet():  # a full disk has undone it already, and is what has to be told
+            db.connection.execute("ROLLBACK")
         raise
 
 

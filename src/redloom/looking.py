@@ -22,6 +22,7 @@ from .journal import Row
 from .records import Job, Records
 from .route import Live
 from .settle import (
+    WIDE_S,
     Adopt,
     Ambiguous,
     Doubt,
@@ -124,6 +125,9 @@ class Lookout:
 
     async def _search_on(self, place: str) -> None:
         while losts := self._open.get(place):
+            if early := [lost for lost in losts if _set_back(lost, self.clock.now())]:
+                await self._give_up(place, early)
+                continue
             live = losts[0].live
             wait = min(map(_ripe_at, losts)) - self.clock.now()
             if wait > 0:
@@ -251,9 +255,10 @@ class Lookout:
                 self._open[place].remove(lost)
                 await self.unsettled(lost)
 
-    async def _give_up(self, place: str) -> None:
-        """Of all, those that are not ripe yet included: nobody will look for them."""
-        losts, self._open[place] = self._open[place], []
+    async def _give_up(self, place: str, some: Sequence[Lost] | None = None) -> None:
+        """Of ``some``, else of all, those that are not ripe yet included: nobody will look."""
+        losts = list(self._open[place] if some is None else some)
+        self._open[place] = [lost for lost in self._open[place] if lost not in losts]
         for lost in losts:
             await self.unsettled(lost)
 
@@ -262,6 +267,13 @@ def _ripe_at(lost: Lost) -> float:
     """When this doubt may be looked at next: a whole list, and some time between two looks."""
     lag = lost.live.capabilities.list_lag_s
     return ripe_at(lost.doubt, lag) + lost.looks * BETWEEN_S
+
+
+def _set_back(lost: Lost, now: float) -> bool:
+    """Whether the clock reads far earlier than when this request left: somebody has set it. Were
+    it waited for, the service might drop the record meanwhile, and absence prove nothing.
+    """
+    return now < lost.doubt.since - WIDE_S
 
 
 def _folded(words: str) -> str:

@@ -74,9 +74,9 @@ class World:
         self._programs.append(program)
         return program
 
-    def until_over(self, **changes: Any) -> list[list[Any]]:
-        """Start a program and wait for its end; the rows it told of."""
-        return finished(self.program(**changes))
+    def until_over(self, seconds: float = DEADLINE_S, **changes: Any) -> list[list[Any]]:
+        """Start a program and wait for its end, ``seconds`` real ones; the rows it told of."""
+        return finished(self.program(**changes), seconds)
 
     def kill_at_random(self, rng: random.Random, times: int, longest_s: float) -> None:
         """Start a program and kill it at a random moment, ``times`` times or until it is over."""
@@ -121,10 +121,10 @@ class World:
         )  # fmt: skip
 
 
-def finished(program: subprocess.Popen[str]) -> list[list[Any]]:
+def finished(program: subprocess.Popen[str], seconds: float = DEADLINE_S) -> list[list[Any]]:
     """The rows that a program told of at its end."""
     try:
-        said, complaint = program.communicate(timeout=DEADLINE_S)
+        said, complaint = program.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         program.kill()
         said, complaint = program.communicate()
@@ -153,14 +153,15 @@ def judge_world(world: World, rows: list[list[Any]], doubts: bool = True) -> Cou
     statuses = Counter(row[1] for row in rows)
     assert [row[0] for row in rows] == list(range(1, len(world.prompts) + 1))
     assert set(statuses) <= ({"ok", "in-doubt"} if doubts else {"ok"}), statuses
-    assert ledger.bought_twice() == []
+    assert ledger.bought_twice() == [], ledger.bought_twice()
     bought = {prompt for prompt, sold in ledger.by_prompt().items() if any(p.billed for p in sold)}
     for _row, status, file, prompt, _code in rows:
         if status == "ok":
             data = (world.folder / "out" / file).read_bytes()
             assert prompt_of_picture(data) == prompt_sha(prompt)
             assert prompt in bought
-    assert list(world.folder.rglob("*.part")) == []
+    left = [str(path.relative_to(world.folder)) for path in world.folder.rglob("*.part")]
+    assert left == [], left
     same_money(world, ledger)
     return statuses
 

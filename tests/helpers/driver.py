@@ -3,7 +3,8 @@
     python -m helpers.driver '{"url": …, "workspace": …, "out": …, "prompts": […],
                                "die": ["before", "ticket", 3]}'
 
-With ``die`` it kills itself around the n-th commit that holds such a label.
+With ``die`` it kills itself around the n-th commit that holds such a label. With ``file_limit``
+no file of its can grow beyond so many bytes, as on a disk without room.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 import json
 import os
 import random
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -50,6 +52,9 @@ def equipped(url: str, model: str, rate: float, slots: int) -> tuple[Endpoint, P
 
 async def main(wanted: dict[str, Any]) -> None:
     """Make the pictures and say what became of them."""
+    if wanted.get("file_limit"):
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (wanted["file_limit"], resource.RLIM_INFINITY))
     one = equipped(
         wanted["url"], wanted.get("model", "wan2.6-t2i"), wanted.get("rate", 5.0), wanted.get("slots", 5)
     )  # fmt: skip
