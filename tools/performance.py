@@ -24,7 +24,7 @@ from redloom.lang import Lang, use_language
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "performance.md"
-READMES = {"en": ROOT / "README.md", "zh": ROOT / "README.zh-CN.md"}
+READMES: dict[Lang, Path] = {"en": ROOT / "README.md", "zh": ROOT / "README.zh-CN.md"}
 PICTURE = ROOT / "docs" / "images" / "bench.svg"
 SUMMARY: dict[Lang, tuple[str, ...]] = {
     "en": ("", "later than never idle", "with mild faults: delivered", "paid twice"),

@@ -162,7 +162,12 @@ def _carry_on(common: Common, name: str, *, again: bool, soften: bool = False) -
         ) as engine:
             if again:
                 number = await engine.retry(run.id, soften=soften)
-                common.hint(f"重做 {number} 张。", f"Taking up {number} again.")
+                common.hint(
+                    f"重做 {number} 张。" if number else "没有要重做的：每一行都有图，或还在做。",
+                    f"Taking up {number} again."
+                    if number
+                    else "Nothing to take up again: every row has its picture or is still under way.",
+                )
             else:
                 await engine.resume(run.id)
             return await attend(common, engine, run.id)
