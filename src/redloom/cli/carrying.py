@@ -243,7 +243,10 @@ def spent_text(spending: Spending) -> Text:
             zh = f"{zh}（其中{'、'.join(f'{how[n].zh} {amount:g}' for n, amount in parts if n in how)}）"
             en = f"{en} ({', '.join(f'{amount:g} {how[n].en}' for n, amount in parts if n in how)})"
     if maybe:
-        zh, en = f"{zh}，另有至多 {maybe} 存疑", f"{en}, at most {maybe} more in doubt"
+        zh, en = (
+            f"{zh}，另有至多 {maybe} 在途或存疑",
+            f"{en}, at most {maybe} more under way or in doubt",
+        )
     if spending.unpriced:
         zh, en = (
             f"{zh}，{spending.unpriced} 张价格未知",
