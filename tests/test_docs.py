@@ -21,12 +21,14 @@ import click
 import pytest
 
 import redloom
+from redloom import carried, limit, looking, route, spill, timing
 from redloom.cli import cli
 from redloom.cli.table import COMMANDS, present
 from redloom.clock import SystemClock
 from redloom.emulators.dashscope import DashScopeEmulator, Emulated, parse_service_time
 from redloom.endpoint import Endpoint
 from redloom.engine import Engine
+from redloom.retry import Policy
 from redloom.testing import FakeProvider, JumpingClock, run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -146,6 +148,23 @@ def test_the_map_names_every_module() -> None:
     names = re.findall(r"^    (\w+)  +\S", redloom.__doc__ or "", re.MULTILINE)
     assert len(names) > 60
     assert [name for name in names if f"`{name}" not in page] == []
+
+
+def test_the_map_s_numbers_are_the_code_s() -> None:
+    """The figures in docs/architecture.md are the constants that they name."""
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    for said in (
+        f"| {carried.WINDOW}, whatever",
+        f"| {timing.SHORTEST_S:g} to {timing.LONGEST_S:g}, by the learnt hazard",
+        f"| {limit.MARGIN:g} of what was accepted; probed after {limit.HOLD_S / 60:g} minutes",
+        f"| {limit.FIRST_RATE:g} requests a second, {limit.FIRST_SLOTS} tasks at once",
+        f"| after {route.OPEN_AFTER} failures in a row, {route.FIRST_BREAK_S:g} s, doubled up to {route.LONGEST_BREAK_S:g} s",
+        f"| {Policy().tries} (`--retries`)",
+        f"may be {Policy().submit_tries} |",
+        f"| at most {looking.LOOKS}, {looking.BETWEEN_S:g} s apart",
+        f"| from {spill.LONG // 1024} KB |",
+    ):
+        assert said in page, said
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
