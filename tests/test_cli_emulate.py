@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -61,6 +62,18 @@ def test_it_listens_and_ends(tmp_path: Path) -> None:
 def test_wrong_options(words: tuple[str, str]) -> None:
     """What cannot be read is exit 2."""
     assert CliRunner().invoke(cli, ["emulate", "dashscope", *words]).exit_code == 2
+
+
+def test_a_port_that_is_taken_is_told_without_an_accident() -> None:
+    """Another program has the port: exit 2 and what to do, in both languages' words."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = CliRunner().invoke(cli, ["--lang", "en", "emulate", "ark", "--port", port])
+    assert done.exit_code == 2
+    assert port in done.output
+    assert "--port" in done.output
 
 
 def test_a_dialect_that_nobody_speaks_is_named() -> None:

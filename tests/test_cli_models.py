@@ -79,6 +79,14 @@ def test_models_for_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "openai:dall-e-3" not in found
 
 
+def test_one_model_of_an_endpoint_by_its_full_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NAME:MODEL, as the help has it, shows that model alone."""
+    monkeypatch.setenv("DASHSCOPE_API_KEY", "sk-x")
+    done = CliRunner().invoke(cli, ["--json", "models", "dashscope:qwen-image"])
+    assert done.exit_code == 0
+    assert [json.loads(line)["model"] for line in done.stdout.splitlines()] == ["qwen-image"]
+
+
 def test_an_unknown_endpoint_is_named() -> None:
     """With the known ones; exit 2."""
     done = run("models", "nosuch")

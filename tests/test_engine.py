@@ -213,3 +213,24 @@ def test_what_is_made_on_this_machine_is_made_again(tmp_path: Path) -> None:
     results, provider, _ = make(tmp_path, ["x", "y"], local)
     assert [r.status for r in results] == ["ok", "ok"]
     assert provider.submits == 3
+
+
+def test_the_same_run_with_another_policy_settles_its_doubts(tmp_path: Path) -> None:
+    """A doubt that nothing can settle waits; the same run that says resubmit buys it again."""
+
+    def lost(provider: FakeProvider) -> None:
+        provider.caps = replace(provider.caps, lists_tasks=False)
+        provider.script = lambda _a, n: "no-answer" if n == 1 else "made"
+
+    first, service, _ = make(tmp_path, ["a scarf"], lost)
+    assert first[0].status == "in-doubt"
+    again, _, _ = make(tmp_path, ["a scarf"], lost)
+    assert again[0].status == "in-doubt"
+    assert service.submits == 1
+
+    def found(provider: FakeProvider) -> None:
+        provider.caps = replace(provider.caps, lists_tasks=False)
+
+    last, provider, _ = make(tmp_path, ["a scarf"], found, options=RunOptions(in_doubt="resubmit"))
+    assert last[0].status == "ok"
+    assert provider.submits == 1

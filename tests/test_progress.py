@@ -64,6 +64,7 @@ def test_waiting_for_quota_is_said() -> None:
 def test_what_matters_is_said_at_once() -> None:
     """Rows not made and stopped endpoints are remarks; pictures are not."""
     assert remark_on(done(3, 1)) == ""
+    assert remark_on(done(3, 1, "unpaid")) == ""
     assert remark_on(done(3, 1, "refused")) == "#3 refused: why [c]"
     assert "arrears" in remark_on(
         Stopped(at=1, endpoint="e", reason=Text("欠费 arrears", "arrears"))

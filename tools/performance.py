@@ -2,8 +2,8 @@
 
 FOLDER (default ``out/bench``) is where ``redloom bench`` and ``redloom bench --table`` left
 ``bench.json``, ``bench.svg`` and ``table.json``. What is found replaces the text between the
-markers ``<!-- race -->``/``<!-- table -->`` and their ends; the picture goes to docs/images/. So
-the figures in the documentation are never typed.
+markers ``<!-- race -->``/``<!-- table -->`` and their ends; the picture goes to docs/images/. From
+the page a summary goes into both READMEs. So the figures in the documentation are never typed.
 """
 
 from __future__ import annotations
@@ -19,11 +19,17 @@ from typing import Any
 from redloom.bench import report_table, table
 from redloom.bench.measure import Row
 from redloom.bench.scenarios import scenario
-from redloom.lang import use_language
+from redloom.bench.table import CLIENTS
+from redloom.lang import Lang, use_language
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "performance.md"
+READMES: dict[Lang, Path] = {"en": ROOT / "README.md", "zh": ROOT / "README.zh-CN.md"}
 PICTURE = ROOT / "docs" / "images" / "bench.svg"
+SUMMARY: dict[Lang, tuple[str, ...]] = {
+    "en": ("", "later than never idle", "with mild faults: delivered", "paid twice"),
+    "zh": ("", "比从不空闲晚", "有轻微故障时：交付", "付了两次"),
+}
 KNOWN = {field.name for field in fields(Row)}
 
 
@@ -68,6 +74,34 @@ def small(record: Mapping[str, Any]) -> str:
     return "\n".join([where(record), "", *report_table.markdown(rows_of(record)), ""])
 
 
+def scene(page: str, name: str) -> list[dict[str, str]]:
+    """A scene's table on the page: a mapping a client, from a column's head to its figure."""
+    found = re.search(rf"^\*\*{name}\*\*: .*?\n\n((?:\|.*\n)+)", page, re.MULTILINE)
+    if found is None:
+        return []
+    lines = [
+        [cell.strip().strip("* ") for cell in line.strip("|").split("|")]
+        for line in found[1].splitlines()
+    ]
+    return [dict(zip(lines[0], line, strict=True)) for line in lines[2:]]
+
+
+def summary(page: str, lang: Lang) -> str:
+    """What the READMEs say of the race: how late without faults, what is bought twice with some."""
+    clean, mild = ({row["client"]: row for row in scene(page, name)} for name in ("clean", "mild"))
+    heads = SUMMARY[lang]
+    names = {text.en: getattr(text, lang) for text in CLIENTS.values()}
+    out = ["| " + " | ".join(heads) + " |", "|---" + "|--:" * (len(heads) - 1) + "|"]
+    for client, row in clean.items():
+        faulty = mild.get(client, {})
+        figures = [row["above never-idle"], faulty.get("delivered"), faulty.get("twice")]
+        cells = [names.get(client.removesuffix(" *"), client), *(one or "–" for one in figures)]
+        out.append(
+            "| " + " | ".join(f"**{c}**" if client == "Redloom" else c for c in cells) + " |"
+        )
+    return "\n".join([*out, ""])
+
+
 def put(page: str, mark: str, text: str) -> str:
     """``page`` with ``text`` between the marks; raises ValueError where they are missing."""
     pattern = re.compile(rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", re.DOTALL)
@@ -87,6 +121,8 @@ def main() -> None:
             page = put(page, mark, write(json.loads((folder / name).read_text("utf-8"))))
             print(f"{mark}: from {folder / name}")
     PAGE.write_text(page, "utf-8")
+    for lang, readme in READMES.items():
+        readme.write_text(put(readme.read_text("utf-8"), "summary", summary(page, lang)), "utf-8")
     if (folder / "bench.svg").exists():
         PICTURE.write_text((folder / "bench.svg").read_text("utf-8"), "utf-8")
 

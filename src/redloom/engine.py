@@ -267,6 +267,7 @@ class Engine:
             return await self._extend(extend, prompts, options, digest, budget, endpoints)
         known = await self._known(folder, digest)
         if known is not None:
+            await self.records.set_policy(known.id, options.in_doubt)
             await self._take_again(known, budget, endpoints)
             if not known.complete:
                 await self._begin_filling(known.id, prompts, options, wait)
@@ -336,6 +337,7 @@ class Engine:
         for start in range(0, len(fresh), CHUNK):
             await self.records.add_jobs(run, fresh[start : start + CHUNK], self.clock.now())
         await self.records.complete_run(run)
+        await self.records.set_policy(run, options.in_doubt)
         await self._take_again(record, budget, endpoints)
         return run
 

@@ -272,6 +272,9 @@ UPDATE jobs SET input = json_set(input, '$.asked', :asked, '$.softened', :words)
 -- name: allow_softening
 UPDATE runs SET options = json_set(options, '$.soften', json('true')) WHERE id = :id;
 
+-- name: set_policy
+UPDATE runs SET options = json_set(options, '$.in_doubt', :in_doubt) WHERE id = :id;
+
 -- name: file_taken
 SELECT EXISTS (SELECT 1 FROM jobs WHERE run = :run AND status = 'ok' AND id != :id
   AND file = :file COLLATE NOCASE);

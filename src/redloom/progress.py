@@ -249,9 +249,13 @@ class LiveLine:
         return Columns([bar, Words(self.tally.line())], padding=(0, 2))
 
 
+_ONLY_COUNTED = ("ok", "duplicate", "unpaid", "cancelled")
+"""Outcomes that need no line each: an empty budget or a cancelled run may leave thousands."""
+
+
 def remark_on(event: Event) -> str:
     """What a person has to hear at once, or an empty text."""
-    if isinstance(event, Done) and event.status not in ("ok", "duplicate"):
+    if isinstance(event, Done) and event.status not in _ONLY_COUNTED:
         row = f"#{event.row}" + (f"_{event.take}" if event.take > 1 else "")
         return f"{row} {event.status}: {event.error}" + (f" [{event.code}]" if event.code else "")
     if isinstance(event, Stopped):

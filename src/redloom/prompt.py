@@ -51,6 +51,10 @@ class Prompt:
         return [replace(self, text=words, variants=()) for words in self.variants] or [self]
 
 
+_NAMED = ("id", "n", "take", "size", "seed", "negative", "model", "options", "filename", "folder")
+"""What a mapping may say beside its words, under the names of `Prompt`."""
+
+
 def prompts_of(asked: Iterable[str | Prompt | Mapping[str, Any]]) -> Iterator[Prompt]:
     """Prompts from what a caller has at hand: strings, prompts, or mappings with ``prompt``.
 
@@ -71,7 +75,9 @@ def prompts_of(asked: Iterable[str | Prompt | Mapping[str, Any]]) -> Iterator[Pr
 
 
 def _from_mapping(one: Mapping[str, Any]) -> Prompt:
-    known = {name: one[name] for name in ("id", "n", "size", "seed", "model") if name in one}
+    known = {name: one[name] for name in _NAMED if name in one}
+    if "references" in one:
+        known["references"] = tuple(one["references"])
     return replace(Prompt(one["prompt"]), **known)
 
 

@@ -109,7 +109,8 @@ def spooled(source: str) -> Path:
     path = Path(source)
     if not path.is_file():
         raise BadInput(
-            f"找不到文件 {source}，没有花钱。", f"There is no file {source}; nothing was spent."
+            f"找不到文件 {source}{'（那是文件夹）' if path.is_dir() else ''}，没有花钱。",
+            f"There is no file {source}{' (that is a folder)' if path.is_dir() else ''}; nothing was spent.",
         )
     return path
 

@@ -388,6 +388,12 @@ class Records:
         """Refused prompts of this run may be rewritten from now on."""
         await self.journal.do(lambda db: db.run("allow_softening", id=run), "allow softening")
 
+    async def set_policy(self, run: str, in_doubt: str) -> None:
+        """What the run does from now on where nobody can tell whether a picture was bought."""
+        await self.journal.do(
+            lambda db: db.run("set_policy", id=run, in_doubt=in_doubt), "set policy"
+        )
+
     async def file_taken(self, run: str, file: str, job: int) -> bool:
         """Whether another picture of this run is called so, capitals aside."""
         found = await self.journal.read(

@@ -56,6 +56,7 @@ def audit(common: Common, names: tuple[str, ...], collect: Path | None) -> int:
     """The command: 0 where nothing is left open, 1 where something is."""
     settings = common.settings()
     found: Counter[str] = Counter()
+    blind: list[str] = []
 
     def tell(finding: Finding) -> None:
         found[finding.what] += 1
@@ -73,9 +74,19 @@ def audit(common: Common, names: tuple[str, ...], collect: Path | None) -> int:
                 )
             work = Audit(engine, tell, collect)
             await work.run()
+            blind.extend(
+                live.name
+                for live in engine.lives
+                if not (live.capabilities.lists_tasks or live.capabilities.local)
+            )
             return work.listed
 
     listed = asyncio.run(go())
+    for name in blind:
+        common.hint(
+            f"{name} 没有可查的任务列表：只核对了账本里的任务，别的看它的控制台。",
+            f"{name} has no list of tasks to look through: only tasks in the ledger were checked; its console may show others.",
+        )
     _sum_up(common, found, listed)
     return 1 if found["doubt"] or found["unreadable"] or found["lost"] else 0
 

@@ -186,7 +186,12 @@ def _next_step(common: Common, run: Run, counts: Mapping[str, int]) -> None:
             "预算用完了；同样的命令加大 --budget 会接着做。",
             "The budget is used up; the same command with a larger --budget goes on.",
         )
-    if any(counts.get(name, 0) for name in ("refused", "failed", "in-doubt")):
+    if counts.get("in-doubt", 0):
+        common.hint(
+            "存疑的下次启动会再查；控制台里确实没有，就用同样的命令加 --in-doubt resubmit 再要（可能付两次），或 --in-doubt fail 作罢。",
+            "What is in doubt is looked for again at the next start. If your console shows that it was not made: the same command with --in-doubt resubmit asks again (it may be paid twice), --in-doubt fail gives it up.",
+        )
+    if any(counts.get(name, 0) for name in ("refused", "failed")):
         line = f"redloom {_same_place(common)}retry {shlex.quote(run.id)}"
         common.hint(f"只重做没成的：{line}", f"To redo just those: {line}")
     if counts.get("refused", 0) and not run.options.get("soften"):
@@ -238,7 +243,10 @@ def spent_text(spending: Spending) -> Text:
             zh = f"{zh}（其中{'、'.join(f'{how[n].zh} {amount:g}' for n, amount in parts if n in how)}）"
             en = f"{en} ({', '.join(f'{amount:g} {how[n].en}' for n, amount in parts if n in how)})"
     if maybe:
-        zh, en = f"{zh}，另有至多 {maybe} 存疑", f"{en}, at most {maybe} more in doubt"
+        zh, en = (
+            f"{zh}，另有至多 {maybe} 在途或存疑",
+            f"{en}, at most {maybe} more under way or in doubt",
+        )
     if spending.unpriced:
         zh, en = (
             f"{zh}，{spending.unpriced} 张价格未知",

@@ -6,7 +6,7 @@ May import: cli.common, errors, lang, clock, emulators.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import errno
 import importlib
 import pkgutil
 from collections.abc import Callable
@@ -88,8 +88,18 @@ def emulate(common: Common, provider: str, **options: Any) -> None:
 
     clock = clock_from_environment()
     key = next(iter(settings.keys)) if getattr(settings, "keys", None) else ""
-    with contextlib.suppress(KeyboardInterrupt):  # the ordinary way to end it
+    try:
         asyncio.run(module.serve(settings, clock, lambda url: _tell(common, provider, url, key)))
+    except KeyboardInterrupt:  # the ordinary way to end it
+        return
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            raise
+        port = options["port"]
+        raise BadInput(
+            f"端口 {port} 用不了：已被占用，或没有权限；换一个 --port，或不写（自动选空闲的）。",
+            f"Port {port} cannot be used: it is taken, or not allowed. Name another --port, or none for any free one.",
+        ) from error
 
 
 def names() -> list[str]:

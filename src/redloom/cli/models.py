@@ -37,13 +37,14 @@ def models(common: Common, endpoint: str | None, everything: bool) -> None:
     """The command."""
     settings = common.settings()
     configs = every(settings)
+    name, _, model = (endpoint or "").partition(":")
     if endpoint:
-        configs = [config for config in configs if endpoint in (config.name, config.provider)]
+        configs = [config for config in configs if name in (config.name, config.provider)]
         if not configs:
             raise _unknown(endpoint, settings)
     missing = []
     for config in configs:
-        rows = [described(settings, config, name) for name in _names(config)]
+        rows = [described(settings, config, one) for one in ([model] if model else _names(config))]
         if lacking(config, asked_for=config.name in settings.endpoints) and not (
             everything or endpoint
         ):

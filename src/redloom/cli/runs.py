@@ -162,7 +162,12 @@ def _carry_on(common: Common, name: str, *, again: bool, soften: bool = False) -
         ) as engine:
             if again:
                 number = await engine.retry(run.id, soften=soften)
-                common.hint(f"重做 {number} 张。", f"Taking up {number} again.")
+                common.hint(
+                    f"重做 {number} 张。" if number else "没有要重做的：每一行都有图，或还在做。",
+                    f"Taking up {number} again."
+                    if number
+                    else "Nothing to take up again: every row has its picture or is still under way.",
+                )
             else:
                 await engine.resume(run.id)
             return await attend(common, engine, run.id)
@@ -250,8 +255,8 @@ async def _tell_money(common: Common, records: Records, run: Run) -> None:
     reported, estimated = (
         Money.of(spending.sources.get(name, 0.0), one) for name in ("reported", "estimated")
     )
-    zh = f"账：服务报告 {reported}，按价目表估计 {estimated}，价格未知 {spending.unpriced} 张，存疑至多 {maybe}"
-    en = f"Money: {reported} reported, {estimated} estimated by the price list, {spending.unpriced} of unknown price, at most {maybe} in doubt"
+    zh = f"账：服务报告 {reported}，按价目表估计 {estimated}，价格未知 {spending.unpriced} 张，在途或存疑至多 {maybe}"
+    en = f"Money: {reported} reported, {estimated} estimated by the price list, {spending.unpriced} of unknown price, at most {maybe} under way or in doubt"
     if run.budget is not None:
         budget = Money.of(run.budget, run.currency)
         zh, en = f"{zh}；预算 {budget}", f"{en}; budget {budget}"
