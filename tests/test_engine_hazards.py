@@ -167,7 +167,7 @@ def test_many_failures_at_once_are_one_break(tmp_path: Path) -> None:
             return await plain(asked, lane)
 
         plain = provider.submit
-        provider.submit = submit  # type: ignore[method-assign, assignment]
+        provider.submit = submit  # type: ignore[method-assign]
         async with engine(tmp_path / "ws", (fake_endpoint(), provider), clock=clock) as one:
             began = clock.now()
             results = await one.generate(words(20))
@@ -290,7 +290,7 @@ def test_a_pause_in_the_middle_of_comparing_words_breaks_nothing(tmp_path: Path)
                 return replace(outcome, original_prompt=prompt)
             return outcome
 
-        provider.poll = poll  # type: ignore[method-assign, assignment]
+        provider.poll = poll  # type: ignore[method-assign]
         added = await one.add(words(1), out=tmp_path / "o")
         _ = [r async for r in one.follow(added)]
         await asyncio.sleep(5.0)
