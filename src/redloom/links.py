@@ -108,9 +108,9 @@ def admit(url: URL, rules: Rules) -> tuple[Way, URL]:
 def unsafe(host: str, zh: str, en: str) -> UnsafeLink:
     """The error for a link that is not followed; it names the host, never the query."""
     return UnsafeLink(
-        f"图片链接（{host}）没有访问：{zh}。图片已付费；若该主机可信，请把它加入该端点的图片主机。",
+        f"图片链接（{host}）没有访问：{zh}。图片已付费；若该主机可信，可用该端点的 options.rewrite_hosts 换成可信的地址。",
         f"The picture's link ({host}) was not followed: {en}. The picture is paid for; if the "
-        "host is one you trust, add it to the endpoint's picture hosts.",
+        "host is one you trust, map it to an address of your own with options.rewrite_hosts.",
     )
 
 

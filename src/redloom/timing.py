@@ -95,7 +95,9 @@ class Timing:
         scale = max(self.median / 60.0, 1e-3)
         shortest, longest = SHORTEST_S * min(1.0, scale), LONGEST_S * max(1.0, scale)
         if age < self.first():
-            return max(shortest, self.first() - age)
+            wait = max(shortest, self.first() - age)
+            # While the prior is all that is known it may be far off: ages that treble are cheap.
+            return wait if self.seen else min(wait, max(shortest, 2.0 * age, 2.0))
         hazard = self.hazard(age)
         if hazard <= 0:
             return longest

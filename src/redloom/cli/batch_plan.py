@@ -147,7 +147,7 @@ class Plan:
         """What holds for every picture of the run."""
         given = self.given
         return RunOptions(
-            model=given["model"] or (self._main_model(settings) if self.models else ""),
+            model=given["model"] or self._model_of_rows(settings),
             size=given["ar"] or given["size"] or settings.size, seed=given["seed"], n=given["number"],
             in_doubt=given["in_doubt"] or settings.in_doubt,
             negative=given["negative"], options=parse_options(given["option"]),
@@ -165,9 +165,15 @@ class Plan:
         }  # fmt: skip
         return {name: value for name, value in wanted.items() if value not in (None, [])}
 
-    def _main_model(self, settings: Settings) -> str:
-        """Rows without a model of their own go to the first endpoint's, not to any."""
-        return settings.endpoint(_named(self, settings)[0]).model
+    def _model_of_rows(self, settings: Settings) -> str:
+        """The model of rows that name none; empty: any that the endpoints offer.
+
+        Where other rows name one, or ``--endpoint NAME:MODEL`` does, it is the first endpoint's:
+        another model's picture of the same words would not be what was asked for.
+        """
+        names = _named(self, settings)
+        chosen = len(names) == 1 and ":" in names[0]
+        return settings.endpoint(names[0]).model if self.models or chosen else ""
 
     def estimate(self, settings: Settings, names: Sequence[str]) -> Estimate:
         """What is still to be made, and its price. Pictures in the store cost nothing."""

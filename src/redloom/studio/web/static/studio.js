@@ -53,9 +53,9 @@ async function route() {
 
 function drawNav(active) {
   refill(nav,
-    h("a.brand", { href: "#/", "aria-label": t("Redloom 红织机，首页", "Redloom, home") },
+    h("a.brand", { href: "#/", "aria-label": t("Redloom 红织，首页", "Redloom, home") },
       h("img", { src: address("static/mark.svg") + `?v=${document.body.dataset.version}`, alt: "", width: 28, height: 28 }),
-      h("span", h("b", "Redloom"), h("small", t("红织机", "text to notes")))),
+      h("span", h("b", "Redloom"), h("small", t("红织", "text to notes")))),
     h("div.links", BAR.map(([name, sign, words]) => h("a", { href: `#/${name}`, "aria-current": name === active ? "page" : null }, icon(sign), h("span", words())))),
     h("div.foot", lookButton(), langButton(), outButton()));
 }
