@@ -21,6 +21,7 @@ The way of one picture, in the order that it goes
     job           one wanted picture: its key, its states
     money         sums, budget, estimate
     journal       what became of every job (SQLite; the SQL under names in journal.sql)
+    spending      what a run has cost, added up from the journal
     records       the journal's typed operations
     workspace     the folder of journal and store, and who may spend in it
     spill         pictures inside an answer go to disk as they arrive
@@ -45,6 +46,7 @@ The way of one picture, in the order that it goes
     finish        from a finished task to a file and an outcome on record
     floor         what the work on one picture asks of the carrier
     making        one picture, from its slot to its outcome
+    drain         the end of a run: longest first, waiting tasks called back to an idle endpoint
     carrier       carries jobs down the way
     manifest      what a run leaves: manifest.jsonl and manifest.csv
     contact       the contact sheet, index.html

@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 
 from .carried import FRESH, WINDOW, Carried, Purse, millionths, took_turn, turn
 from .clock import Clock, offload
+from .drain import Drain
 from .errors import (
     WorkspaceError,
 )
@@ -46,7 +47,7 @@ from .looking import Lost
 from .making import Maker
 from .records import Job, JobEnding, Records, Run
 from .retry import Policy
-from .route import Live, able_for, asked_of, better_elsewhere, choose
+from .route import Live, able_for, asked_of, choose
 from .settle import CRASH_S
 
 log = logging.getLogger("redloom")
@@ -89,6 +90,7 @@ class Carrier:
         self.maker = Maker(
             self, self.records, self.clock, self.stream, self.finisher, self.policy, self.rng
         )
+        self.drain = Drain(self.clock, self.lives, self.maker.flights, self._able)
 
     # the loop
 
@@ -114,7 +116,7 @@ class Carrier:
         self._due()
         self._dispatch()
         self._note_backlog()
-        self._take_back()
+        self.drain.take_back(self._runs.values(), self._start_work)
         await self._end_idle_runs()
         if self.fault is not None:
             raise self.fault
@@ -227,6 +229,7 @@ class Carrier:
             if not carried.run.complete:
                 carried.exhausted = False
             carried.run, carried.stopping = now, False
+            carried.purse.cap = None if now.budget is None else millionths(now.budget)
             return
         if not carried.stopping:
             carried.stopping = True
@@ -269,10 +272,11 @@ class Carrier:
         if state == "done" and waiting and not self._stuck(carried):
             carried.exhausted, carried.cursor = False, 0
             return
+        if state == "done" and not waiting and not await self.records.finish_run(carried.run.id):
+            carried.exhausted, carried.cursor = False, 0  # taken up again in this very moment
+            return
         del self._runs[carried.run.id]
-        if state == "done" and waiting == 0:
-            await self.records.set_state(carried.run.id, "done", "open")
-        elif state == "done":
+        if state == "done" and waiting:
             state = "stuck"
             await self.records.set_note(carried.run.id, self._reasons(carried))
         counts = await self.records.counts(carried.run.id)
@@ -350,6 +354,7 @@ class Carrier:
 
     def _place_next(self, carried: Carried) -> bool:
         """Start the run's next job if it can be started; whether it was."""
+        self.drain.longest_first(carried)
         self._bring_forward(carried)
         job = carried.ready[0]
         if job.key in self._keys:
@@ -418,22 +423,6 @@ class Carrier:
             return None
         return left / max(1, carried.remaining)
 
-    def _take_back(self) -> None:
-        """In the drain: tasks that only wait at a busy endpoint while a better one is idle."""
-        now = self.clock.now()
-        if len(self.lives) < 2 or any(c.ready for c in self._runs.values()):
-            return
-        for flight in list(self.maker.flights.values()):
-            able = flight.slot.queued and not flight.stolen and flight.live.capabilities.cancels
-            if not able or flight.carried.stopping:
-                continue
-            lives, request = self._able(flight.carried, flight.job)
-            if flight.live in lives and better_elsewhere(flight.live, lives, request, now):
-                work = asyncio.get_running_loop().create_task(self.maker.take_back(flight))
-                self._work.add(work)
-                work.add_done_callback(self._work.discard)
-                return  # one at a time: the next look sees what became of it
-
     def _note_backlog(self) -> None:
         """Whether an endpoint has more work than it can take now: its polls may be lazier then."""
         for live in self.lives:
@@ -493,6 +482,11 @@ class Carrier:
         """Run one job's work; its key is taken until it has its outcome."""
         self._keys.setdefault(job.key, [])
         task = asyncio.get_running_loop().create_task(self._guarded(carried, job, work))
+        self._work.add(task)
+        task.add_done_callback(self._work.discard)
+
+    def _start_work(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._work.add(task)
         task.add_done_callback(self._work.discard)
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from .errors import EpochPassed
+from .errors import EpochPassed, Withdrawn
 from .job import JobStatus, Request, request_from_json
 from .journal import Db, Journal, Row
+from .spending import Spending, spending_of
 
 LIVE = ("intent", "accepted", "doubt", "made")
 """States in which a task may still become a picture, or may have cost money."""
@@ -191,17 +192,6 @@ class ImageRecord:
     about: str = "{}"
 
 
-@dataclass(frozen=True, slots=True)
-class Spending:
-    """A run's money by currency: what is billed, what may be, what has no known price."""
-
-    billed: Mapping[str, float] = field(default_factory=dict)
-    maybe: Mapping[str, float] = field(default_factory=dict)
-    unpriced: int = 0
-    sources: Mapping[str, float] = field(default_factory=dict)
-    """Billed amounts by how the price is known: reported, estimated."""
-
-
 def new_run_id(now: float) -> str:
     """An id that sorts by time and is easy to say: ``20261123-2341-7f3a``."""
     from datetime import UTC, datetime
@@ -272,6 +262,10 @@ class Records:
             f"run {state}",
         )
         return changed > 0
+
+    async def finish_run(self, run: str) -> bool:
+        """An open run without pending jobs is done; whether it was such a one."""
+        return await self.journal.do(lambda db: db.run("finish_run", id=run), "run done") > 0
 
     async def own_run(
         self, run: str, owner: str, environment: str, *, budget: float | None = None
@@ -421,13 +415,18 @@ class Records:
     async def intend(self, intent: Intent) -> int:
         """Record that a POST is about to leave; the task's id.
 
-        Raises EpochPassed where another engine has taken over, and sqlite3.IntegrityError where
+        Raises EpochPassed where another engine has taken over, Withdrawn where the job is no
+        longer pending, and sqlite3.IntegrityError where
         a live task of the same key exists (a caller's mistake that the database stops).
         """
         values = _slots(intent)
 
         def add(db: Db) -> int:
             row = db.one("add_intent", **values)
+            if row is None and not db.value("job_waits", id=intent.job):
+                raise Withdrawn(
+                    "这一行已有结果；没有花钱。", "The row has its outcome; nothing was spent."
+                )
             if row is None:
                 raise EpochPassed(
                     "另一个 Redloom 进程已接手这个工作区；本进程不再花钱。",
@@ -576,21 +575,3 @@ def _job_values(run: str, job: NewJob, now: float) -> dict[str, Any]:
         "ended": now if invalid else None,
         "seq": None,
     }
-
-
-def spending_of(rows: Iterable[Row]) -> Spending:
-    """A run's money from the rows of the ``spent`` query."""
-    billed: dict[str, float] = {}
-    maybe: dict[str, float] = {}
-    sources: dict[str, float] = {}
-    unpriced = 0
-    for row in rows:
-        if row["billed"] == "no":
-            continue
-        unpriced += row["unpriced"]
-        amount = row["amount"] or 0.0
-        where = billed if row["billed"] == "yes" else maybe
-        where[row["currency"]] = where.get(row["currency"], 0.0) + amount
-        if row["billed"] == "yes":
-            sources[row["price_source"]] = sources.get(row["price_source"], 0.0) + amount
-    return Spending(billed, maybe, unpriced, sources)

@@ -29,7 +29,8 @@ from .image import Store, write_whole
 from .journal import Journal, Row
 from .lang import language
 from .manifest import rows_of
-from .records import Run, spending_of
+from .records import Run
+from .spending import spending_of
 from .tries import PHASES, Try, tries_of
 
 MOST_CARDS = 20_000

@@ -236,7 +236,7 @@ class FakeProvider:
         self.looks += 1
         now, lag = self.now(), self.caps.list_lag_s
         ours = [
-            Seen(t.id, t.asked.model, "made" if t.ends <= now else "running", t.created)
+            Seen(t.id, t.asked.model, _listed(t, now), t.created, t.starts, t.ends)
             for t in self.tasks.values()
             if max(since, now - self.record_life_s) <= t.created <= min(until, now - lag)
         ]
@@ -268,6 +268,13 @@ class FakeProvider:
             if task.fate in ("made", "no-answer", "lost") and not task.canceled:
                 seen[task.asked.key] = seen.get(task.asked.key, 0) + 1
         return [key for key, number in seen.items() if number > 1]
+
+
+def _listed(task: FakeTask, now: float) -> Literal["queued", "running", "made", "canceled"]:
+    """A task's state as the list has it; what failed is listed as ended, like what was made."""
+    if task.canceled:
+        return "canceled"
+    return "queued" if now < task.starts else "running" if now < task.ends else "made"
 
 
 def fake_endpoint(name: str = "fake", model: str = "fake-1") -> Endpoint:

@@ -18,7 +18,8 @@ from redloom.engine import Engine
 from redloom.lang import Text
 from redloom.manifest import Keeper, line_of, rows_of
 from redloom.money import Money
-from redloom.records import Run, Spending
+from redloom.records import Run
+from redloom.spending import Spending
 
 from .common import Common
 

@@ -13,7 +13,8 @@ from typing import Any
 from redloom.engine import Engine
 from redloom.journal import Db, Row
 from redloom.manifest import line_of
-from redloom.records import Run, spending_of
+from redloom.records import Run
+from redloom.spending import spending_of
 
 from .memory import Memory
 from .pictures import Pictures
