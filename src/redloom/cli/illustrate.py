@@ -29,6 +29,8 @@ __all__ = ["EngineIllustrator", "SayPrice", "dearest", "label_card"]
 SayPrice = Callable[[int, Price, str], None]
 """Called with the number of pictures, the price of one, and the endpoint, before anything is
 spent; it may raise to stop."""
+_SOME = ("reference.png",)
+"""A reference as far as a price is concerned."""
 _SETTLED = ("ok", "duplicate", "refused", "failed", "invalid")
 """Outcomes of a cover after which its pages need not wait for it."""
 NO_COVER = Text(
@@ -116,10 +118,12 @@ class _Work:
         """The price of one of these pictures and where; the dearer, where those with a reference
         cost otherwise.
         """
-        there = [self.own[0]]
+        one, plain = wanted[0], [live for live in self.own if able(live, wanted[0])]
+        prices = [(price_of(live, one), live.name) for live in (plain or self.own)[:1]]
         if any(one.like is not None or one.reference is not None for one in wanted):
-            there += [live for live in self.own[1:] if live.capabilities.references]
-        return dearest([(price_of(live, wanted[0]), live.name) for live in there])
+            leads = [live for live in self.own if able(live, one, _SOME)]
+            prices += [(price_of(live, one, _SOME), live.name) for live in leads]
+        return dearest(prices)
 
     async def like(
         self, wanted: Sequence[PictureWanted], made: dict[int, Illustrated]
@@ -149,7 +153,8 @@ class _Work:
             plain = [replace(one, reference=None) for one in wanted]
             return [replace(one, remark=why) for one in await self.made(plain)]
         prompts = [_prompt(one, kept.get(one.row, "")) for one in wanted]
-        return await self._run(wanted, prompts, chosen if kept else None)
+        some = kept or 0 < len(chosen) < len(self.own)
+        return await self._run(wanted, prompts, chosen if some else None)
 
     async def _run(
         self, wanted: Sequence[PictureWanted], prompts: list[Prompt], chosen: list[str] | None

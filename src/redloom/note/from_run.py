@@ -33,10 +33,12 @@ def able(live: Live, wanted: PictureWanted, references: Sequence[str] = ()) -> b
     return True
 
 
-def price_of(live: Live, wanted: PictureWanted) -> Price:
-    """What one of these pictures costs at an endpoint; its amount is None where unknown."""
-    fitted = asked_of(Request(wanted.prompt, size=wanted.ratio), live)
-    return live.price(fitted.asked)
+def price_of(live: Live, wanted: PictureWanted, references: Sequence[str] = ()) -> Price:
+    """What one of these pictures costs at an endpoint; its amount is None where unknown. Raises
+    Refused where the endpoint could not make it.
+    """
+    request = Request(wanted.prompt, size=wanted.ratio, references=tuple(references))
+    return live.price(asked_of(request, live).asked)
 
 
 async def illustrated(
@@ -60,7 +62,7 @@ async def illustrated(
 def _record(result: Result, row: Row) -> dict[str, Any]:
     """The manifest's fields of one picture, as the journal knows them."""
     mine = row["task_job"] == row["id"]
-    flags = {"flags": row["flags"]} if "fallback" in row["flags"].split() else {}
+    flags = {"flags": "fallback"} if "fallback" in row["flags"].split() else {}
     return flags | {
         "status": result.status,
         "source_sha256": row["source_sha256"],
