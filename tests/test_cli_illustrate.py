@@ -218,3 +218,29 @@ def test_a_budget_that_a_step_cannot_be_held_against(desk: SimpleNamespace) -> N
     assert done.exit_code == 2, done.output
     assert "openai" in done.stderr
     assert desk.wan.sold() == []
+
+
+def test_pages_wait_for_a_cover_that_has_no_outcome_yet(
+    desk: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty account: nothing is bought without its reference; once there is money, all of it."""
+    empty = dashscope.parse_faults("submit_unpaid=1")
+    words = ("--consistent", "--endpoint", "dashscope:wan2.7-image")
+    full = desk.wan
+    with beside(dashscope, tmp_path / "empty.jsonl", faults=empty) as wan:
+        monkeypatch.setenv("DASHSCOPE_BASE_URL", wan.url)
+        done = note(desk, *words)
+        assert done.exit_code == 1, done.output
+        assert any("waits for the cover" in text for _, text in post(desk)["warnings"])
+    monkeypatch.setenv("DASHSCOPE_BASE_URL", full.url)
+    again = note(desk, *words)
+    assert again.exit_code == 0, again.output
+    assert [one.references for one in full.sold()] == [0, 1, 1]
+
+
+def test_a_fallback_that_nobody_knows(desk: SimpleNamespace) -> None:
+    """Exit 2 before anything is spent."""
+    done = note(desk, "--endpoint", T2I, "--fallback", "nobody")
+    assert done.exit_code == 2, done.output
+    assert "nobody" in done.stderr
+    assert desk.wan.sold() == []
