@@ -122,6 +122,8 @@ class Settings:
     """A run dearer than this, in its own currency, is confirmed first."""
     theme: str = ""
     writer: str = "auto"
+    consistent: bool = False
+    """Whether a note's first picture is the reference of its others."""
     lang: Lang | None = None
     chat: ChatConfig | None = None
     sources: Mapping[str, Text] = field(default_factory=dict)
@@ -314,6 +316,7 @@ class _Reading:
             jobs=data.get("jobs"), size=_plain_size(data.get("size", "")),
             account_share=share, ask_above=data["ask_above"],
             theme=data.get("theme", ""), writer=data["writer"], lang=data.get("lang"),
+            consistent=data.get("consistent", False),
             chat=self._chat(), cluster=MappingProxyType(self.data.get("cluster", {})),
             sources=self.sources, files=tuple(self.files), environ=self.environ,
         )  # fmt: skip

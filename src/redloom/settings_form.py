@@ -73,6 +73,7 @@ class FileForm(_Form):
     ask_above: float | None = Field(default=None, ge=0)
     theme: str | None = None
     writer: str | None = None
+    consistent: bool | None = None
     lang: Literal["zh", "en"] | None = None
     chat: ChatForm | None = None
     cluster: ClusterForm | None = None

@@ -124,10 +124,10 @@ if TYPE_CHECKING:
 )
 @option(
     "--fallback",
-    default="",
+    multiple=True,
     metavar="NAME",
-    zh="做不出时改用（如 cards）",
-    en="what stands in for a failure, such as cards",
+    zh="做不出时依次改用哪些端点，最后可以是 cards（可多次）",
+    en="who is asked next for what is not made, in order, such as cards at last (repeatable)",
 )
 @option(
     "--take",
@@ -209,7 +209,9 @@ def batch(common: Common, prompts: str, **given: Any) -> int:
     from redloom.prompt_files import spooled
 
     from .batch_plan import Plan, settings_for
+    from .chain import chain_of
 
+    given["fallback"] = ",".join(chain_of(given["fallback"]))
     source = spooled(prompts)
     try:
         budget = None if given["budget"] is None else Budget.parse(given["budget"])
@@ -232,14 +234,22 @@ def _ask(
     common: Common, settings: Settings, plan: Plan, estimate: Estimate, budget: Budget | None
 ) -> None:
     """Nothing dear, unknown or uncountable without a person's yes. Raises Usage: nothing spent."""
+    from .chain import dearest_spare
+
     yes = bool(plan.given["yes"])
     if budget is not None and not yes:
-        budget.require_countable(plan.prices)
+        spares = {spare.name: spare.price for spare in plan.spares}
+        budget.require_countable({**plan.prices, **spares})
     dear = max((float(amount) for _, amount in estimate.total.parts), default=0.0)
+    worst = estimate.count * dearest_spare(plan.spares)
     capped = budget is not None and float(budget.limit) <= settings.ask_above
-    if dear > settings.ask_above and not capped:
+    if max(dear, worst) > settings.ask_above and not capped:
         total = estimate.text()
-        question = Text(f"{total.zh}确定要花吗？", f"{total.en} Spend it?")
+        zh, en = total.zh, total.en
+        if worst > dear:
+            zh = f"{zh}若都由备用端点做，至多约 {worst:g}。"
+            en = f"{en} At most about {worst:g} if the fallback makes all of it."
+        question = Text(f"{zh}确定要花吗？", f"{en} Spend it?")
         common.confirm(question, yes=yes)
 
 

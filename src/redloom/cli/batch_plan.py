@@ -1,7 +1,7 @@
 """What a batch would do, before it does anything: endpoints, options, count and price.
 
-Nothing here opens a socket. May import: cli.common, errors, lang, settings, prompt_files, job,
-money, route, journal, workspace, providers.
+Nothing here opens a socket. May import: cli.chain, cli.common, errors, lang, settings, prompt_files,
+job, money, route, journal, workspace, providers.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from redloom.settings import EndpointConfig, Settings
 from redloom.wanted import RunOptions, jobs_of
 
 from .batch_remarks import Remarks
+from .chain import Spare, chain_of, chain_text, spare_of
 from .common import Common
 
 UNPRICED = Price(None, "", "unknown")
@@ -70,6 +71,8 @@ class Plan:
     models: tuple[str, ...] = ()
     prices: dict[str, Price] = field(default_factory=dict)
     """The price of a picture by the endpoint's name, of those that were asked for one."""
+    spares: list[Spare] = field(default_factory=list)
+    """The run's fallback in order, with what each charges."""
     _model_of: dict[str, str] = field(default_factory=dict)
     _region_of: dict[str, str] = field(default_factory=dict)
 
@@ -154,8 +157,12 @@ class Plan:
             delivery=self._delivery(), take=given["take"], name=self.name, rows=self.rows,
             soften=given["soften"],
             retries=settings.retries if given["retries"] is None else given["retries"],
-            fallback=tuple(filter(None, given["fallback"].split(","))),
+            fallback=tuple(self.chain(settings)),
         )  # fmt: skip
+
+    def chain(self, settings: Settings) -> list[str]:
+        """The endpoints of ``--fallback`` in order, without those that are asked first."""
+        return chain_of([self.given["fallback"]], _own(self, settings))
 
     def _delivery(self) -> dict[str, Any]:
         given = self.given
@@ -181,8 +188,9 @@ class Plan:
         for offer in offers:
             self._model_of[offer.config.name] = offer.config.model
             self._region_of[offer.config.name] = offer.config.region
-        fallback = set(self.options(settings).fallback)
-        paid = [offer for offer in offers if offer.config.name not in fallback] or offers
+        chain = self.chain(settings)
+        self.spares = [spare_of(settings.endpoint(name)) for name in chain]
+        paid = [offer for offer in offers if offer.config.name not in chain]
         with _Known(settings.workspace / "journal.db") as known:
             return Estimate.of(self._wanted(settings, paid, known))
 
@@ -217,7 +225,7 @@ class Plan:
              "total": {code: float(amount) for code, amount in estimate.total.parts},
              "models": [{"model": line.model, "count": line.count,
                          "each": None if line.each is None else str(line.each)} for line in estimate.lines],
-             "out": str(self.out)}
+             "fallback": [spare.name for spare in self.spares], "out": str(self.out)}
         )  # fmt: skip
         self._say(common, estimate)
 
@@ -237,6 +245,8 @@ class Plan:
         for line in estimate.lines:
             where = self._where(line.model)
             speak(f"  {line} {where.zh}", f"  {line} {where.en}")
+        if self.spares:
+            speak(*chain_text(self.spares))
         total = estimate.text()
         speak(f"要做：{total.zh}", f"To make: {total.en}")
 
@@ -289,17 +299,22 @@ def settings_for(settings: Settings, plan: Plan) -> tuple[Settings, list[str]]:
 
     Raises BadSettings for an unknown endpoint or a missing key.
     """
-    names = _named(plan, settings)
-    base = names[0]
-    for model in plan.models:
-        if all(settings.endpoint(name).model != model for name in names):
-            names.append(f"{base.partition(':')[0]}:{model}")
-    names += [name for name in plan.given["fallback"].split(",") if name and name not in names]
+    names = [*_own(plan, settings), *plan.chain(settings)]
     made = {name: settings.endpoint(name) for name in names}
     if rpm := plan.given["rpm"]:
         limited = {name: replace(c.limits, submit_per_second=rpm / 60) for name, c in made.items()}
         made = {name: replace(config, limits=limited[name]) for name, config in made.items()}
     return replace(settings, endpoints={**settings.endpoints, **made}), names
+
+
+def _own(plan: Plan, settings: Settings) -> list[str]:
+    """The endpoints that are asked first: those named, and one for each model that rows name."""
+    names = _named(plan, settings)
+    base = names[0]
+    for model in plan.models:
+        if all(settings.endpoint(name).model != model for name in names):
+            names.append(f"{base.partition(':')[0]}:{model}")
+    return names
 
 
 def _named(plan: Plan, settings: Settings) -> list[str]:

@@ -1,13 +1,14 @@
 """``redloom note SOURCE``: a story into a publish-ready note.
 
-May import: cli.common, errors, lang, clock, settings, money, note, cli.illustrate.
+May import: cli.chain, cli.common, errors, lang, clock, settings, money, note, cli.illustrate.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ import click
 from redloom.errors import BadInput, Usage
 from redloom.lang import Text
 
+from .chain import Spare, chain_of, chain_text, dearest_spare
 from .common import Common, command, option
 
 if TYPE_CHECKING:
@@ -82,6 +84,19 @@ OUT_OF_BUDGET = 3
 @option("--style", default="photo", metavar="STYLE", zh="配图的画风", en="how pictures should look")
 @option("--author", default="", metavar="NAME", zh="署名", en="author shown")
 @option(
+    "--consistent/--no-consistent",
+    default=None,
+    zh="先画封面，再拿它当其余各图的参考图，画风一致",
+    en="make the cover's picture first and the others after it, for one look",
+)
+@option(
+    "--fallback",
+    multiple=True,
+    metavar="NAME",
+    zh="画不成时依次改用哪些端点，最后可以是 cards（可多次）",
+    en="who is asked next for what is not made, in order, such as cards at last (repeatable)",
+)
+@option(
     "--budget",
     default=None,
     metavar="X",
@@ -103,21 +118,28 @@ OUT_OF_BUDGET = 3
 @option("--yes", "-y", is_flag=True, zh="不再询问", en="ask nothing")
 def note(common: Common, source: str, endpoints: tuple[str, ...], **asked: Any) -> int:
     """The command."""
-    settings = common.settings(writer=asked["writer"], theme=asked["theme"])
+    settings = common.settings(
+        writer=asked["writer"], theme=asked["theme"], consistent=asked["consistent"]
+    )
     story = _story(source)
+    names = names_of(endpoints)
+    asked["fallback"] = chain_of(asked["fallback"], names or [settings.default_endpoint])
     wanted = _settings(settings, story, asked)
     from redloom.note.writers import writer_of
 
+    from .chain import spare_of
+
     writer = writer_of(settings, offline=asked["offline"] or asked["dry_run"])
-    illustrate = None
+    illustrate, purse = None, Purse(common, settings, None, yes=True)
     if not asked["offline"] and asked["images"] != 0:
         purse = Purse(
-            common, settings, parse_budget(asked["budget"]), asked["yes"], asked["dry_run"]
-        )
-        illustrate = illustrator(common, settings, names_of(endpoints), purse)
+            common, settings, parse_budget(asked["budget"]), asked["yes"], asked["dry_run"],
+            [spare_of(settings.endpoint(name)) for name in asked["fallback"]],
+        )  # fmt: skip
+        illustrate = illustrator(common, settings, names, purse)
     if asked["dry_run"]:
-        first = (names_of(endpoints) or [settings.default_endpoint])[0] if illustrate else ""
-        return asyncio.run(_dry_run(common, settings, story, wanted, writer, first))
+        paints = (names or [settings.default_endpoint]) if illustrate else []
+        return asyncio.run(_dry_run(common, settings, story, wanted, writer, paints, purse))
     result = asyncio.run(_make(common, story, wanted, writer, illustrate))
     return tell(common, result)
 
@@ -139,7 +161,9 @@ def illustrator(
 
     limit = None if purse.budget is None else float(purse.budget.limit)
     watchers = _watchers(common)
-    return EngineIllustrator(settings, names, limit, purse.open, watchers, take)
+    asks = [spare.name for spare in purse.spares if not spare.sets_cards]
+    cards = any(spare.sets_cards for spare in purse.spares)
+    return EngineIllustrator(settings, names, limit, purse.open, watchers, take, asks, cards)
 
 
 def _watchers(common: Common) -> list[Any]:
@@ -164,9 +188,12 @@ class Purse:
     budget: Budget | None
     yes: bool
     dry_run: bool = False
+    spares: Sequence[Spare] = ()
 
     def open(self, number: int, price: Price, endpoint: str) -> None:
-        """Say the price; ask where it is high or unknown. Raises Usage to stop."""
+        """Say the price; ask where it is high or unknown. Raises Usage or BadSettings to stop."""
+        if self.budget is not None and not self.yes:
+            self.budget.require_countable({spare.name: spare.price for spare in self.spares})
         if price.amount is None:
             self._unknown(number, endpoint)
             return
@@ -178,13 +205,18 @@ class Purse:
             f"{number} 张图，用 {endpoint}，预计 {sum_}。",
             f"{number} pictures from {endpoint}: about {sum_}.",
         )
+        if self.spares:
+            self.common.hint(*chain_text(self.spares))
         if self.budget is not None and self.budget.currency != price.currency and not self.yes:
             raise Usage(
                 f"预算是 {self.budget.currency}，而 {endpoint} 收 {price.currency}；换个币种，或加 --yes。没有花钱。",
                 f"The budget is in {self.budget.currency}, {endpoint} charges {price.currency}; "
                 "change it or add --yes. Nothing was spent.",
             )
-        if total > self.settings.ask_above:
+        worst = max(total, number * dearest_spare(self.spares))
+        if worst > self.settings.ask_above:
+            if worst > total:
+                sum_ = f"{sum_} … {worst:g}"
             question = Text(f"这会花大约 {sum_}，继续吗？", f"This costs about {sum_}. Go on?")
             self.common.confirm(question, yes=self.yes)
 
@@ -221,7 +253,8 @@ def _settings(settings: Settings, story: Source, asked: dict[str, Any]) -> NoteS
     return NoteSettings(
         out=asked["out"] or OUT / name, pages=_pages(asked["pages"]), images=asked["images"],
         ratio=asked["ar"], offline=asked["offline"], title=asked["title"], style=asked["style"],
-        author=asked["author"], overwrite=asked["overwrite"], **told,
+        author=asked["author"], overwrite=asked["overwrite"], consistent=settings.consistent,
+        fallback=tuple(asked["fallback"]), **told,
     )  # fmt: skip
 
 
@@ -271,8 +304,12 @@ async def _make(
 
 
 def tell(common: Common, result: NoteResult) -> int:
-    """Say what came of it; 1 where a picture was not made, 3 where the budget forbade it."""
-    failed = [one for one in result.pictures if not one.ok]
+    """Say what came of it; 1 where a picture was not made, 3 where the budget forbade it. A card
+    that stands in for one because `--fallback` says so counts as made.
+    """
+    from redloom.note.illustrator import stands_in
+
+    failed = [one for one in result.pictures if not one.ok and not stands_in(one.record)]
     post = result.post
     common.emit(
         {
@@ -304,7 +341,8 @@ async def _dry_run(
     story: Source,
     wanted: NoteSettings,
     writer: Writer,
-    endpoint: str,
+    endpoints: list[str],
+    purse: Purse,
 ) -> int:
     """What would be done, by the local writer's plan; nothing is written, nothing sent."""
     from redloom.note.make import AUTO_PAGE_PICTURES
@@ -312,7 +350,7 @@ async def _dry_run(
 
     plan = (await writer.write(story, Wish(wanted.style, wanted.pages, wanted.author))).plan
     most = 1 + AUTO_PAGE_PICTURES if wanted.images is None else wanted.images
-    pictures = plan.prompts[:most] if endpoint else ()
+    pictures = plan.prompts[:most] if endpoints else ()
     common.emit(
         {"event": "plan", "titles": [t.text for t in plan.titles], "pictures": len(pictures)}
     )
@@ -325,15 +363,32 @@ async def _dry_run(
     for picture in pictures:
         common.say(f"  图：{picture.prompt}", f"  picture: {picture.prompt}")
     if pictures:
-        _say_price(common, settings, endpoint, len(pictures), pictures[0].prompt)
+        led = len(pictures) - 1 if wanted.consistent else 0
+        _say_price(settings, endpoints, len(pictures), pictures[0].prompt, purse, led)
     return 0
 
 
-def _say_price(common: Common, settings: Settings, endpoint: str, number: int, prompt: str) -> None:
+def _say_price(
+    settings: Settings, endpoints: list[str], number: int, prompt: str, purse: Purse, led: int
+) -> None:
+    """The price of ``number`` pictures, ``led`` of them after the first one."""
     from redloom import providers
     from redloom.endpoint import Asked, Tools
 
-    config = settings.endpoint(endpoint)
-    provider = providers.load(config.provider).create(config.endpoint(), Tools(key=config.api_key))
-    price = config.price or provider.price(Asked(prompt=prompt, model=config.model))
-    Purse(common, settings, None, yes=True).open(number, price, config.name)
+    from .illustrate import dearest, no_reference
+
+    prices: list[tuple[Price, str]] = []
+    able: list[tuple[Price, str]] = []
+    for config in map(settings.endpoint, endpoints):
+        made = providers.load(config.provider).create(config.endpoint(), Tools(key=config.api_key))
+        price = config.price or made.price(Asked(prompt=prompt, model=config.model))
+        prices.append((price, config.name))
+        able += [prices[-1]] if led and made.capabilities().references else []
+    if able:
+        purse.common.say(
+            f"先画封面，其余 {led} 张以它为参考图。",
+            f"The cover's picture comes first; the other {led} have it as their reference.",
+        )
+    elif led:
+        purse.common.say(*no_reference(endpoints))
+    replace(purse, budget=None, yes=True).open(number, *dearest([prices[0], *able]))

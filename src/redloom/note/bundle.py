@@ -98,6 +98,7 @@ def bundle(note: Note, label: Label) -> Bundle:
                 *note.warnings,
                 *note.drawn.warnings,
                 *_failures(note),
+                *(one.remark for one in note.pictures if one.remark),
                 *(one.message for one in findings),
             ]
         )
@@ -223,6 +224,7 @@ def _row(note: Note, at: int, name: str, data: bytes) -> dict[str, Any]:
             "error_code": failed.record.get("error_code"),
             "error": failed.error.en if failed.error else None,
         }
+        row |= {key: failed.record[key] for key in ("flags",) if key in failed.record}
     return row
 
 

@@ -2,7 +2,7 @@
 
 A new version is built in a hidden folder beside the old one, made durable, and put in its place
 by renaming. Files in the folder that are not the note's own are carried over.
-May import: errors, lang, note.plan.
+May import: errors, lang, note.illustrator, note.plan.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from redloom.errors import BadInput, DiskFull, WouldOverwrite
+
+from .illustrator import stands_in
 
 RECORD = "post.json"
 HISTORY = "history"
@@ -76,8 +78,16 @@ def is_same(folder: Path, source: str, settings: str, program: str) -> bool:
         settings,
         program,
     )
-    whole = all(picture["ok"] for picture in own["pictures"])
+    whole = all(picture["ok"] or stands_in(picture["record"]) for picture in own["pictures"])
     return same and whole and all((folder / name).is_file() for name in own["files"])
+
+
+def picture_by_digest(folder: Path, sha256: str) -> bytes | None:
+    """A picture that the note has or once had, by its content; None where it is gone."""
+    for path in (*folder.glob("pictures/*"), *folder.glob(f"{HISTORY}/*/pictures/*")):
+        if path.is_file() and digest(data := path.read_bytes()) == sha256:
+            return data
+    return None
 
 
 def check_free(folder: Path, source: str) -> None:

@@ -1,6 +1,6 @@
 """A run's rows as a note's pictures: what the commands and the studio share.
 
-May import: clock, endpoint, engine, job, journal, lang, metadata, route, note.illustrator.
+May import: clock, endpoint, engine, errors, job, journal, lang, metadata, route, note.illustrator.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 from redloom.clock import iso, offload
 from redloom.endpoint import Price
 from redloom.engine import Result
+from redloom.errors import Refused
 from redloom.job import Request
 from redloom.journal import Row
 from redloom.lang import Text
@@ -21,10 +22,23 @@ from redloom.route import Live, asked_of
 from .illustrator import Illustrated, PictureWanted
 
 
-def price_of(live: Live, wanted: PictureWanted) -> Price:
-    """What one of these pictures costs at an endpoint; its amount is None where unknown."""
-    fitted = asked_of(Request(wanted.prompt, size=wanted.ratio), live)
-    return live.price(fitted.asked)
+def able(live: Live, wanted: PictureWanted, references: Sequence[str] = ()) -> bool:
+    """Whether an endpoint could make this picture, from these references."""
+    if references and not live.capabilities.references:
+        return False
+    try:
+        asked_of(Request(wanted.prompt, size=wanted.ratio, references=tuple(references)), live)
+    except Refused:
+        return False
+    return True
+
+
+def price_of(live: Live, wanted: PictureWanted, references: Sequence[str] = ()) -> Price:
+    """What one of these pictures costs at an endpoint; its amount is None where unknown. Raises
+    Refused where the endpoint could not make it.
+    """
+    request = Request(wanted.prompt, size=wanted.ratio, references=tuple(references))
+    return live.price(asked_of(request, live).asked)
 
 
 async def illustrated(
@@ -48,7 +62,8 @@ async def illustrated(
 def _record(result: Result, row: Row) -> dict[str, Any]:
     """The manifest's fields of one picture, as the journal knows them."""
     mine = row["task_job"] == row["id"]
-    return {
+    flags = {"flags": "fallback"} if "fallback" in row["flags"].split() else {}
+    return flags | {
         "status": result.status,
         "source_sha256": row["source_sha256"],
         "prompt": result.prompt,

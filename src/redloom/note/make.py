@@ -49,6 +49,11 @@ class NoteSettings:
     style: str = "photo"
     author: str = ""
     overwrite: bool = False
+    consistent: bool = False
+    """Whether the first picture is made first and shown to the model as the others' reference."""
+    fallback: tuple[str, ...] = ()
+    """Who is asked for a picture that the endpoints do not make, in order; part of what the note
+    is known by, since other pictures may come of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +198,9 @@ def settings_record(settings: NoteSettings, writer: Writer, paints: bool) -> dic
         "author": settings.author,
         "writer": writer.identity,
     }
+    # Left out while unset, so that a note made before they existed is known again.
+    later = {"consistent": settings.consistent, "fallback": list(settings.fallback)}
+    shown |= {name: value for name, value in later.items() if value and paints}
     return {"digest": folder.digest(json.dumps(shown, sort_keys=True).encode())} | shown
 
 
@@ -218,10 +226,14 @@ def _wanted(plan: NotePlan, settings: NoteSettings) -> list[PictureWanted]:
     """The cover's picture, then pages', as many as asked for and planned."""
     most = 1 + AUTO_PAGE_PICTURES if settings.images is None else settings.images
     ranked = sorted(range(len(plan.prompts)), key=lambda at: plan.prompts[at].purpose != "cover")
+    leader = ranked[0] + 1 if settings.consistent and ranked else None
     return [
-        PictureWanted(at + 1, plan.prompts[at].purpose, plan.prompts[at].prompt, settings.ratio)
+        PictureWanted(
+            at + 1, plan.prompts[at].purpose, plan.prompts[at].prompt, settings.ratio,
+            like=leader if at + 1 != leader else None,
+        )
         for at in sorted(_evenly(ranked, most))
-    ]
+    ]  # fmt: skip
 
 
 def opened(pictures: Sequence[Illustrated]) -> list[Illustrated]:

@@ -51,6 +51,18 @@ def picture_prompt(subject: str, known: Sequence[Keyword], style: str, *, cover:
     return (_chinese if chinese else _english)(look, topic, places, things, cover)
 
 
+def in_the_look_of_it(prompt: str) -> str:
+    """The same words for a model that is shown a picture of the same note: that one gives the
+    look, the words what is to be seen. Without this an editing model draws the reference again.
+    """
+    if re.search(r"[\u4e00-\u9fff]", prompt):
+        return f"与参考图保持同一画风、色调、光线和质感，但不要重复它的内容和构图；画面按以下描述来画。{prompt}"
+    return (
+        "Same style, palette, light and texture as the reference picture, but neither its subject "
+        f"nor its composition; draw what follows. {prompt}"
+    )
+
+
 def _chinese(
     look: str, topic: str, places: Sequence[str], things: Sequence[str], cover: bool
 ) -> str:

@@ -73,7 +73,7 @@ async def redo_note(
     state = await offload(_read, note, change)
     asked = await offload(_asked, state, change)
     if change.prompt is not None:
-        asked = await _painted(asked, change, illustrate)
+        asked = await _painted(note, asked, change, illustrate)
     made = await offload(_made, state, asked, change, label, made_at)
     await offload(folder.put, note, made.files)
     pictures = asked.pictures
@@ -236,7 +236,23 @@ def _paged(state: _State, plan: NotePlan, page: int, blocks: Sequence[Block]) ->
     return plan.model_copy(update={"blocks": tuple(out), "page_breaks": cuts, "prompts": prompts})
 
 
-async def _painted(state: _State, change: Change, illustrate: Illustrator | None) -> _State:
+def _reference(note: Path, state: _State, row: int) -> bytes | None:
+    """What picture ``row`` of a consistent note is drawn after: the same picture as before, even
+    where the cover has another one by now. None for the first picture itself. For a thread.
+    """
+    first = next((at for at, one in enumerate(state.plan.prompts) if one.purpose == "cover"), 0)
+    if not state.record["redloom"]["settings"].get("consistent") or row == first + 1:
+        return None
+    ranked = sorted(state.pictures, key=lambda one: one.row != row)
+    known = (one.record.get("reference_sha256") for one in ranked)
+    sha = next((one for one in known if one), None)
+    kept = folder.picture_by_digest(note, sha) if sha else None
+    return kept or usable(state.pictures).get(first)
+
+
+async def _painted(
+    note: Path, state: _State, change: Change, illustrate: Illustrator | None
+) -> _State:
     """The state with a new picture on card ``change.page``. Raises what the service said."""
     page = change.page or 1
     if illustrate is None:
@@ -246,7 +262,8 @@ async def _painted(state: _State, change: Change, illustrate: Illustrator | None
         )
     index, plan = _prompt_of(state, page, change.prompt or "")
     one = plan.prompts[index]
-    wanted = PictureWanted(index + 1, one.purpose, one.prompt, state.look.ratio)
+    shown = await offload(_reference, note, state, index + 1)
+    wanted = PictureWanted(index + 1, one.purpose, one.prompt, state.look.ratio, reference=shown)
     made = opened(await illustrate([wanted]))
     got = next((picture for picture in made if picture.row == index + 1), None)
     if got is None or not got.ok or got.data is None:
