@@ -36,16 +36,17 @@ lint: $(VENV)/dev ## ruff and mypy
 
 # The extras' heavy packages have a virtual environment of their own, so that `make test` stays
 # light. Where the package index has no CPU build of torch by itself: TORCH_FROM='--index-url …'.
-# Without torch (no wheel for this platform) its tests are skipped by name.
+# Without torch or ray (no wheel for this platform) their tests are skipped by name.
 $(EXTRAS)/done: pyproject.toml constraints.txt constraints-extras.txt
 	@test -x $(EXTRAS)/bin/python || $(PYTHON) -m venv $(EXTRAS)
 	@$(EXTRAS)/bin/pip install -q -c constraints.txt -e . hypothesis pytest
 	@$(EXTRAS)/bin/pip install -q -c constraints.txt -c constraints-extras.txt $(TORCH_FROM) torch || echo "torch: no wheel here; its tests are skipped" >&2
-	@if $(EXTRAS)/bin/python -c 'import torch' 2>/dev/null; then $(EXTRAS)/bin/pip install -q -c constraints.txt -c constraints-extras.txt -e '.[gpu,ray]'; fi
+	@if $(EXTRAS)/bin/python -c 'import torch' 2>/dev/null; then $(EXTRAS)/bin/pip install -q -c constraints.txt -c constraints-extras.txt -e '.[gpu]'; fi
+	@$(EXTRAS)/bin/pip install -q -c constraints.txt -c constraints-extras.txt -e '.[ray]' || echo "ray: no wheel here; its tests are skipped" >&2
 	@touch $@
 
-test-extras: $(EXTRAS)/done ## what the heavy extras do: tiny GPU pipelines on the CPU
-	OMP_NUM_THREADS=1 $(EXTRAS)/bin/python -m pytest -m extras $$(grep -l 'pytest.mark.extras' tests/*.py)
+test-extras: $(EXTRAS)/done ## what the heavy extras do: tiny GPU pipelines on the CPU, Ray
+	OMP_NUM_THREADS=1 $(EXTRAS)/bin/python -m pytest -rs -m extras $$(grep -l 'pytest.mark.extras' tests/*.py)
 
 chaos: $(VENV)/dev ## the long fault suite: kills, faults, interleavings
 	$(BIN)/python -m pytest -m chaos

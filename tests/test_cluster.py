@@ -205,7 +205,10 @@ def test_an_unguarded_cluster_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     assert isinstance(cluster.joined("10.0.0.5:6379", 8, {}), ClusterPool)
 
 
-def test_what_is_missing_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["batch", "note"])
+def test_what_is_missing_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str
+) -> None:
     """Without Ray: the line that installs it, exit 2."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(MissingExtra) as caught:
@@ -213,7 +216,7 @@ def test_what_is_missing_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert "redloom[ray]" in caught.value.text.en
     (tmp_path / "p.txt").write_text("a red scarf\n", "utf-8")
     words = [
-        "batch",
+        command,
         str(tmp_path / "p.txt"),
         "--out",
         str(tmp_path / "o"),

@@ -203,6 +203,169 @@ def test_what_fits_only_in_tiles_is_decoded_in_tiles(
     through(body)
 
 
+def test_a_batch_is_decoded_while_the_next_one_denoises(
+    models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first batch is decoded only once the second has done a step, and fails otherwise; the
+    pictures are the same bytes as those made one batch after the other.
+    """
+    words = ["meet me", *(f"p{n}" for n in range(3))]
+
+    async def made(**how: Any) -> list[Picture]:
+        async with pool(most=2, **how) as workers:
+            wanted = [workers.picture(call(models["sdxl"]), w, n) for n, w in enumerate(words)]
+            return await asyncio.gather(*wanted)
+
+    async def body() -> None:
+        one_by_one = await made()
+        faults(monkeypatch, meet="meet")
+        overlapped = await made(overlap=True)
+        assert [picture.data for picture in overlapped] == [picture.data for picture in one_by_one]
+        assert all(picture.facts["beside"] for picture in overlapped)
+        assert not any(picture.facts["beside"] for picture in one_by_one)
+
+    through(body)
+
+
+def test_memory_that_is_short_beside_another_batch(
+    models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decoded beside another batch one picture does not fit even in tiles, alone it does; one that
+    fits in no way fails, its neighbour in the same batch does not.
+    """
+    faults(monkeypatch, oom_beside="wide", oom_always="monstrous")
+
+    async def body() -> None:
+        async with pool(most=2, overlap=True) as workers:
+            words = ["a", "wide", "b", "monstrous", "c", "d", "wide too", "e"]
+            made = await asyncio.gather(
+                *(workers.picture(call(models["sdxl"]), w, n) for n, w in enumerate(words)),
+                return_exceptions=True,
+            )
+            assert [isinstance(one, Picture) for one in made] == [w != "monstrous" for w in words]
+            assert isinstance(made[3], TaskFailed)
+            assert made[3].service_code == "out-of-memory"
+            assert {one.facts["batch"] for one in made if isinstance(one, Picture)} == {2}
+
+    through(body)
+
+
+def test_a_death_while_decoding_blames_no_other_picture(
+    models: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One takes the process down while it is decoded and the next batch denoises: it fails by
+    name, those beside it and behind it come.
+    """
+    faults(monkeypatch, die_decoding="poison")
+
+    async def body() -> None:
+        async with pool(most=2, overlap=True) as workers:
+            words = ["poison", "a", "b", "c", "d"]
+            made = await asyncio.gather(
+                *(workers.picture(call(models["sdxl"]), w, n) for n, w in enumerate(words)),
+                return_exceptions=True,
+            )
+            assert [isinstance(one, Picture) for one in made] == [w != "poison" for w in words]
+            assert isinstance(made[0], TaskFailed)
+            assert made[0].service_code == "worker-died"
+
+    through(body)
+
+
+@pytest.mark.parametrize("kind", ["sdxl", "z-image-turbo"])
+def test_previews_have_the_pictures_colours(models: dict[str, str], kind: str) -> None:
+    """The fit by noise alone foretells the colours of other latents' pictures; after learning from
+    pictures it foretells better. Also where latents come as a row of tokens of two by two cells.
+    """
+    import torch
+    from diffusers import AutoencoderKL
+    from torch.nn import functional
+
+    from redloom.diffusers_worker import preview
+
+    class Pipe:
+        vae = AutoencoderKL.from_pretrained(models[kind], subfolder="vae")
+
+    def alike(projection: Any, latents: Any) -> float:
+        with torch.inference_mode():
+            decoded = Pipe.vae.decode(preview._in_units(Pipe.vae, latents), return_dict=False)[0]
+            wanted = functional.adaptive_avg_pool2d(decoded / 2 + 0.5, (16, 32)).clamp(0, 1)
+            shown = projection.thumbnails(latents, (64, 32)).movedim(-1, 1) / 255
+        pair = torch.stack([wanted.flatten(), shown.flatten()])
+        return float(torch.corrcoef(pair)[0, 1])
+
+    draw = torch.Generator().manual_seed(5)
+    channels = Pipe.vae.config.latent_channels
+    smooth = torch.randn(3, channels, 4, 8, generator=draw)
+    latents = functional.interpolate(smooth, (16, 32), mode="bicubic")
+    projection = preview.Projection(Pipe())
+    assert projection.thumbnails(latents, (64, 32)) is None
+    with torch.inference_mode():
+        projection.begin(Pipe.vae.decode)
+        first = alike(projection, latents[:1])
+        units = preview._in_units(Pipe.vae, latents[:1])
+        for _ in range(20):
+            projection.learn(units, Pipe.vae.decode(units, return_dict=False)[0])
+    assert first > 0.5
+    assert alike(projection, latents[:1]) > first
+    cells = latents.reshape(3, channels, 8, 2, 16, 2).permute(0, 2, 4, 1, 3, 5)
+    tokens = cells.reshape(3, 8 * 16, 4 * channels)
+    assert torch.equal(
+        projection.thumbnails(tokens, (64, 32)), projection.thumbnails(latents, (64, 32))
+    )
+
+
+def test_a_preview_is_small() -> None:
+    """However large the latents: at most 256 px a side, and some kilobytes."""
+    import torch
+    from PIL import Image
+
+    from redloom.diffusers_worker.preview import jpeg
+
+    noise = torch.randint(0, 256, (300, 600, 3), dtype=torch.uint8)
+    data = jpeg(noise)
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.size == (256, 128)
+    assert len(data) < 20_000
+
+
+@pytest.mark.parametrize("kind", ["sdxl", "z-image-turbo"])
+def test_previews_come_while_somebody_watches(
+    models: dict[str, str], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Two pictures of one batch: nothing while nobody watches; then small JPEGs of each."""
+    from PIL import Image
+
+    faults(monkeypatch, slow=0.3)
+
+    async def both(workers: Pool) -> tuple[list[Picture], dict[str, list[bytes]]]:
+        seen: dict[str, list[bytes]] = {"a": [], "b": []}
+
+        def told(key: str, _fraction: float, preview: bytes) -> None:
+            seen[key] += [preview] if preview else []
+
+        wanted = call(models[kind], (64, 32), steps=8)
+        made = await asyncio.gather(
+            *(workers.picture(wanted, w, n, key=w, told=told) for n, w in enumerate("ab"))
+        )
+        return made, seen
+
+    async def body() -> None:
+        async with pool() as workers:
+            _, nothing = await both(workers)
+            assert nothing == {"a": [], "b": []}
+            workers.watch("studio", True)
+            _, seen = await both(workers)
+        for key in "ab":
+            assert seen[key]
+            with Image.open(io.BytesIO(seen[key][-1])) as image:
+                assert image.format == "JPEG"
+                assert image.size == (32, 16)
+        assert seen["a"][-1] != seen["b"][-1]
+
+    through(body)
+
+
 def test_a_bad_picture_takes_no_neighbour_along(
     models: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -435,7 +598,40 @@ def test_a_run_on_this_machine(local: tuple[str, Path]) -> None:
     about = json.loads(beside.read_text("utf-8"))
     assert isinstance(about["seed"], int)
     assert about["endpoint"] == name
+    assert not any(event.preview for event in heard if isinstance(event, Advanced))
     assert all(0 <= event.fraction <= 1 for event in heard if isinstance(event, Advanced))
+
+
+def test_a_watcher_of_a_run_gets_previews(
+    local: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever watches `Engine.previews` finds a JPEG under the name that `Advanced` gives; in JSON
+    the event is a plain line.
+    """
+    name, folder = local
+    faults(monkeypatch, slow=0.3)
+    found: list[bytes] = []
+
+    async def body() -> None:
+        settings = load_settings(
+            environ={"HOME": str(folder)}, folder=folder, workspace=folder / "w",
+            overrides={"endpoints.diffusers.options": {"devices": ["cpu"], "threads": 1, "steps": 9}},
+        )  # fmt: skip
+        async with Engine(name, settings=settings) as engine:
+
+            def heard(event: Event) -> None:
+                json.dumps(event.record())
+                if isinstance(event, Advanced) and event.preview:
+                    found.append(engine.previews.of(event.preview))
+
+            engine.stream_of_events.watch(heard)
+            leave = engine.previews.watch()
+            await engine.generate([{"prompt": "p", "size": "64x64"}], out=folder / "out")
+            leave()
+
+    through(body)
+    assert found
+    assert all(data.startswith(b"\xff\xd8") for data in found)
 
 
 def test_a_run_survives_its_worker(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 
-from redloom.events import Done, Ended, Event, Held, Started, Status, Stopped, Submitted
+from redloom.events import Advanced, Done, Ended, Event, Held, Started, Status, Stopped, Submitted
 from redloom.lang import Text, use_language
 from redloom.progress import JsonLines, PlainLines, Tally, clock_text, remark_on
 
@@ -44,6 +44,18 @@ def test_the_line_counts() -> None:
     )
     assert tally.line().startswith("4/10 · 1 not made · 1 in flight")
     assert "¥0.20" in tally.line()
+
+
+def test_steps_of_pictures_in_the_making_are_shown() -> None:
+    """Pictures whose service tells its steps: their average share, only while they are made."""
+    use_language("en")
+    started = Started(at=0, run="r", total=3)
+    steps = [Advanced(at=1, run="r", row=k, take=1, fraction=0.3 * k) for k in (1, 2)]
+    assert seen(started, *steps).line() == "0/3 · 2 in flight (45%)"
+    assert "in flight (60%)" in seen(started, *steps, done(1, 2.0)).line()
+    assert "%" not in seen(started, *steps, done(1, 2.0), done(2, 3.0)).line()
+    use_language("zh")
+    assert "在途 2 (45%)" in seen(started, *steps).line()
 
 
 def test_the_end_is_foretold() -> None:

@@ -26,6 +26,7 @@ The way of one picture, in the order that it goes
     workspace     the folder of journal and store, and who may spend in it
     spill         pictures inside an answer go to disk as they arrive
     wire          one pooled HTTP session per endpoint; what left, what was lost
+    previews      small pictures of what is being made, while somebody watches
     endpoint      where it can be made: the Provider protocol, limits, price, capabilities
     limit         how fast an endpoint may be asked, and what a 429 teaches
     retry         whether and when to ask again: decisions as values, no sleeping

@@ -150,15 +150,12 @@ class Carrier:
                 )
             )
 
-    def advanced(self, key: str, fraction: float) -> None:
+    def advanced(self, key: str, fraction: float, preview: str = "") -> None:
         """A service says how far it is with the job of ``key``; it is only passed on."""
-        now = self.clock.now()
-        for carried in self._runs.values():
-            for job in carried.hand.values():
-                if job.key == key:
-                    self.stream.tell(
-                        Advanced(at=now, run=job.run, row=job.row, take=job.take, fraction=fraction)
-                    )
+        now, hands = self.clock.now(), [carried.hand for carried in self._runs.values()]
+        for job in [job for hand in hands for job in hand.values() if job.key == key]:
+            told = Advanced(at=now, run=job.run, row=job.row, take=job.take, fraction=fraction, preview=preview)  # fmt: skip
+            self.stream.tell(told)
 
     def wake(self) -> None:
         """Something changed: look again at once."""

@@ -56,8 +56,8 @@ class Hands:
         self._lock = threading.Lock()
         self._cancelled: set[int] = set()
         self._maker: Any = None
-        self._arrays: list[tuple[Mapping[str, Any], Any, Mapping[str, Any]]] = []
-        self._said: list[Mapping[str, Any]] = []
+        self._here = threading.local()
+        """What the batch of this thread gave: ``arrays`` and ``said``."""
 
     def about(self) -> dict[str, Any]:
         """Where it is and on what; loads the libraries."""
@@ -69,15 +69,14 @@ class Hands:
     def make(
         self, epoch: int, call: Mapping[str, Any], items: Sequence[Mapping[str, Any]]
     ) -> dict[str, Any]:
-        """One batch. Denoising is one at a time; files are encoded beside the next batch."""
+        """One batch. Denoising is one at a time; what follows is done beside the next batch."""
         from .diffusers_worker.worker import encoded
 
         self._ready()
-        with self._lock:
-            self._arrays, self._said = [], []
-            self._maker.make(call, items)
-            arrays, said = self._arrays, self._said
-            models = self._maker.models.names()
+        arrays = self._here.arrays = []
+        said = self._here.said = []
+        self._maker.make(call, items)
+        models = self._maker.models.names()
         pictures = []
         for item, array, facts in arrays:
             try:
@@ -93,16 +92,25 @@ class Hands:
         """Nobody waits for these: heard between two steps."""
         self._cancelled.update(ids)
 
-    def steps(self) -> tuple[list[int], int, int]:
-        """The pictures being made, how many steps are done, of how many."""
+    def steps(self, watched: bool = False) -> tuple[list[int], int, int, list[bytes]]:
+        """The pictures being made, how many steps are done, of how many; new previews of them, if
+        they are ``watched`` from now on.
+        """
         steps = self._maker.steps if self._maker is not None else None
-        return ([], 0, 1) if steps is None else (list(steps.ids), steps.done(), steps.of)
+        if steps is None:
+            return [], 0, 1, []
+        self._maker.watched = watched
+        return list(steps.ids), steps.done(), steps.of, steps.previews()
 
     def _ready(self) -> dict[str, Any]:
+        with self._lock:
+            return self._loaded()
+
+    def _loaded(self) -> dict[str, Any]:
         if self._maker is None:
             import torch
 
-            from .diffusers_worker.batch import Faults, Maker
+            from .diffusers_worker.batch import Faults, Maker, beside_on
             from .diffusers_worker.models import Models, device_of
 
             kind = "cuda" if torch.cuda.is_available() else "cpu"
@@ -112,14 +120,15 @@ class Hands:
                 compiled=bool(self._settings.get("compile")),
             )  # fmt: skip
             self._maker = Maker(
-                models, self._cancelled, lambda *one: self._arrays.append(one), self._note,
+                models, self._cancelled, lambda *one: self._here.arrays.append(one), self._note,
                 Faults.from_environment(), int(self._settings.get("most") or 8),
+                beside_on(device.kind, self._settings.get("overlap")),
             )  # fmt: skip
         device = self._maker.models.device
         return {"kind": device.kind, "name": device.name}
 
     def _note(self, head: Mapping[str, Any]) -> None:
-        self._said.append(head)
+        self._here.said.append(head)
 
 
 class Stand:
@@ -160,9 +169,9 @@ class Stand:
     def cancel(self, ids: Sequence[int]) -> None:
         """It cannot stop."""
 
-    def steps(self) -> tuple[list[int], int, int]:
+    def steps(self, watched: bool = False) -> tuple[list[int], int, int, list[bytes]]:
         """It takes none."""
-        return [], 0, 1
+        return [], 0, 1, []
 
 
 class ClusterPool(Pool):
@@ -297,6 +306,9 @@ class RayWorker:
         if item in self.items():
             self.handle.cancel.options(concurrency_group="control").remote([item.id])
 
+    def watch(self, on: bool) -> None:
+        """The actor hears of it when it is asked how far it is."""
+
     async def started(self) -> dict[str, Any]:
         """Until Ray has placed it; what it says of its device."""
         self.kick()
@@ -426,10 +438,11 @@ class RayWorker:
                 if not self.hand:
                     continue
                 asked = self.handle.steps.options(concurrency_group="control")
-                ids, step, of = await asked.remote()
+                ids, step, of, previews = await asked.remote(self.pool.watched)
+                shown = dict(zip(ids, previews, strict=False))
                 for item in self.items():
                     if item.id in ids:
-                        self.pool.advanced(item, step / max(1, of))
+                        self.pool.advanced(item, step / max(1, of), shown.get(item.id, b""))
 
 
 _EPOCHS = itertools.count(1)

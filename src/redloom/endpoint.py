@@ -12,7 +12,7 @@ What a provider file must hold::
     MODELS: tuple[str, ...]                                      # optional: names to suggest
 
 Blocking work (reading a reference picture) goes through `offload`, off the loop.
-May import: errors, clock, lang, wire.
+May import: errors, clock, lang, previews, wire.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Any, Literal, Protocol
 from .clock import Clock, SystemClock, offload
 from .errors import ServiceError
 from .lang import Text
+from .previews import Previews
 from .wire import Answer, Form, Part, Wire
 
 __all__ = [
@@ -178,6 +179,8 @@ class Tools:
     """Where pictures that come inside an answer are set down (`Picture.file`); None: in memory."""
     progress: Callable[[str, float], None] = lambda _key, _fraction: None
     """Told how far (0 to 1) the job of this key is, by services that say so while they work."""
+    previews: Previews = field(default_factory=Previews)
+    """Where small pictures of what is being made go, by services that have them, while watched."""
 
 
 @dataclass(frozen=True, slots=True)

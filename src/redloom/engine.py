@@ -38,6 +38,7 @@ from .image import Store
 from .job import AGAIN, JobStatus
 from .journal import Journal, Row, Witness
 from .making import Soften
+from .previews import Previews
 from .prompt import Prompt, prompts_of
 from .records import NewJob, Records, Run, new_run_id
 from .retry import Policy
@@ -111,6 +112,8 @@ class Engine:
     ) -> None:
         self.clock = clock or clock_from_environment()
         self._soften = soften
+        self.previews = Previews()
+        """Small pictures of what is being made, for who watches them; see event `Advanced`."""
         self.stream_of_events = Stream()
         if on_event is not None:
             self.stream_of_events.watch(on_event)
@@ -225,14 +228,15 @@ class Engine:
 
         tools = Tools(
             key=config.api_key, clock=self.clock, folder=self.workspace.partial,
-            progress=self._advanced,
+            progress=self._advanced, previews=self.previews,
         )  # fmt: skip
         made: Provider = providers.load(config.provider).create(config.endpoint(), tools)
         return made
 
     def _advanced(self, key: str, fraction: float) -> None:
         if self._carrier is not None:
-            self._carrier.advanced(key, fraction)
+            preview = key if self.previews.of(key) else ""
+            self._carrier.advanced(key, fraction, preview)
 
     # runs
 

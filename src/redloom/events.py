@@ -108,6 +108,8 @@ class Advanced(Event):
     row: int
     take: int
     fraction: float
+    preview: str = ""
+    """The name of a small JPEG of it as it is now, for `Engine.previews`; mostly there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from .eta import Eta
 from .events import (
+    Advanced,
     Done,
     Doubtful,
     Ended,
@@ -91,6 +92,8 @@ class Tally:
     now: float = 0.0
     began: float | None = None
     flying: set[tuple[str, int, int]] = field(default_factory=set)
+    making: dict[tuple[str, int, int], float] = field(default_factory=dict)
+    """How far each picture is whose service says so, 0 to 1."""
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
     _told: set[str] = field(default_factory=set)
 
@@ -109,6 +112,10 @@ class Tally:
             self.began = event.at if self.began is None else self.began
         elif isinstance(event, Submitted):
             self.flying.add((event.run, event.row, event.take))
+        elif isinstance(event, Advanced):
+            self.making[event.run, event.row, event.take] = event.fraction
+        elif isinstance(event, Retrying):
+            self.making.pop((event.run, event.row, event.take), None)
         elif isinstance(event, Done):
             self._finished(event)
         elif isinstance(event, Held):
@@ -122,6 +129,7 @@ class Tally:
 
     def _finished(self, event: Done) -> None:
         self.flying.discard((event.run, event.row, event.take))
+        self.making.pop((event.run, event.row, event.take), None)
         self.done += 1
         self.good += event.status in ("ok", "duplicate")
         self.bad += event.status not in ("ok", "duplicate")
@@ -144,13 +152,19 @@ class Tally:
         speed = self.per_minute()
         return None if not speed else max(0.0, (self.total - self.done) * 60 / speed)
 
+    def _far(self) -> str:
+        """How far those are, on the average, of which it is known; local pictures take long."""
+        known = self.making.values()
+        return f" ({sum(known) / len(known):.0%})" if known else ""
+
     def line(self) -> str:
         """One line with everything a person asks first."""
         parts = [f"{self.done}/{max(self.total, self.done)}"]
         if self.bad:
             parts.append(str(Text(f"未成 {self.bad}", f"{self.bad} not made")))
-        if self.flying:
-            parts.append(str(Text(f"在途 {len(self.flying)}", f"{len(self.flying)} in flight")))
+        if flying := len(self.flying | self.making.keys()):
+            far = self._far()
+            parts.append(str(Text(f"在途 {flying}{far}", f"{flying} in flight{far}")))
         if self.held_until - self.now > 1:
             wait = clock_text(self.held_until - self.now)
             parts.append(str(Text(f"等配额 {wait}", f"waiting for quota {wait}")))

@@ -80,6 +80,13 @@ OUT_OF_BUDGET = 3
     zh="谁来写：auto、local 或 llm",
     en="who writes: auto, local or llm",
 )
+@option(
+    "--cluster",
+    default=None,
+    metavar="ADDRESS",
+    zh="用这个 Ray 集群上的 GPU（local:… 端点）",
+    en="the GPUs of this Ray cluster (for local:… endpoints)",
+)
 @option("--title", default=None, metavar="TEXT", zh="自己定标题", en="your own title")
 @option("--style", default="photo", metavar="STYLE", zh="配图的画风", en="how pictures should look")
 @option("--author", default="", metavar="NAME", zh="署名", en="author shown")
@@ -119,7 +126,10 @@ OUT_OF_BUDGET = 3
 def note(common: Common, source: str, endpoints: tuple[str, ...], **asked: Any) -> int:
     """The command."""
     settings = common.settings(
-        writer=asked["writer"], theme=asked["theme"], consistent=asked["consistent"]
+        writer=asked["writer"],
+        theme=asked["theme"],
+        consistent=asked["consistent"],
+        cluster__address=asked["cluster"],
     )
     story = _story(source)
     names = names_of(endpoints)

@@ -64,7 +64,10 @@ class Item:
 
     def record(self) -> dict[str, Any]:
         """As JSON for the worker."""
-        return {"id": self.id, "prompt": self.prompt, "negative": self.negative, "seed": self.seed}
+        return {
+            "id": self.id, "prompt": self.prompt, "negative": self.negative, "seed": self.seed,
+            "alone": self.alone,
+        }  # fmt: skip
 
 
 @dataclass

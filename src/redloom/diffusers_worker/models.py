@@ -9,6 +9,7 @@ May import: nothing of the package.
 from __future__ import annotations
 
 import gc
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,9 @@ from typing import Any
 
 import torch
 
+from .decoding import Decoding
 from .families import Family, bytes_on_disk, class_name_of, family_of, folder_of
+from .preview import Projection
 
 EMBEDDINGS_BYTES = 256 * 1024 * 1024
 FREE_SHARE = 0.9
@@ -79,6 +82,8 @@ class Loaded:
     pipe: Any
     family: Family
     encoded: Embeddings
+    decoder: Decoder
+    preview: Projection
     warm: set[tuple[int, int]] = field(default_factory=set)
     """Sizes whose first call is behind us."""
     tiled: set[tuple[int, int]] = field(default_factory=set)
@@ -103,6 +108,10 @@ class Models:
     def names(self) -> list[str]:
         """What is loaded, least recently used first."""
         return list(self._loaded)
+
+    def has(self, name: str) -> bool:
+        """Whether it is loaded."""
+        return name in self._loaded
 
     def get(self, name: str) -> Loaded:
         """The pipeline, loaded if it is not. Raises whatever loading raises."""
@@ -146,8 +155,7 @@ class Models:
                 raise
             pipe = self._read(name)
         family = family_of(type(pipe).__name__ or class_name_of(name), name)
-        encoded = Embeddings(pipe)
-        return Loaded(name, pipe, family, encoded)
+        return Loaded(name, pipe, family, Embeddings(pipe), Decoder(pipe), Projection(pipe))
 
     def _read(self, name: str) -> Any:
         from diffusers import AutoPipelineForText2Image, DiffusionPipeline
@@ -195,6 +203,46 @@ def _dtype_argument(how: dict[str, Any]) -> dict[str, Any]:
     if version >= (0, 36):
         how["dtype"] = how.pop("torch_dtype")
     return how
+
+
+class Decoder:
+    """A pipeline's ``vae.decode``, with a batch's own `Decoding` put in between.
+
+    Which one is told by the thread: two threads may be in the same pipeline.
+    """
+
+    def __init__(self, pipe: Any) -> None:
+        self._vae: Any = getattr(pipe, "vae", None)
+        self._local = threading.local()
+        self.plain: Any = getattr(self._vae, "decode", None)
+        if self.plain is not None:
+            vae: Any = self._vae
+            vae.decode = self._decode
+
+    @property
+    def moves(self) -> bool:
+        """Whether the decoder is cast to fp32 and back for each batch, or there is none: then
+        nothing can be decoded beside.
+        """
+        if self.plain is None:
+            return True
+        forced = getattr(self._vae.config, "force_upcast", False)
+        return bool(forced and getattr(self._vae, "dtype", None) == torch.float16)
+
+    def beside(self, decoding: Decoding) -> bool:
+        """This thread's next call is decoded so; whether beside the next batch."""
+        self._local.now = decoding
+        return decoding.beside
+
+    def end(self) -> None:
+        """This thread's call is over."""
+        self._local.now = None
+
+    def _decode(self, latents: Any, *args: Any, **more: Any) -> Any:
+        now: Decoding | None = getattr(self._local, "now", None)
+        if now is None:
+            return self.plain(latents, *args, **more)
+        return now(self.plain, latents, args, more)
 
 
 class Embeddings:

@@ -3,7 +3,8 @@
 Each worker has at most two batches: one that runs and one that waits in its process. A ledger by
 picture, not by batch: a picture is done when its own message has come, so that a worker that
 dies while the last files are being encoded loses none. A worker says which batch it begins, so
-that a death blames that batch and not the one behind it.
+that a death blames that batch and the one that is decoded beside it, not the one behind; who was
+blamed is tried alone, with nothing beside.
 
 May import: errors, lang.
 """
@@ -45,7 +46,8 @@ STUCK_S = 1800.0
 """A worker that is alive, but has had work for this long without a step of it being done, is
 killed too; not while it loads a model, which may be downloaded first."""
 WATCH_S = 5.0
-Told = Callable[[str, float], None]
+Told = Callable[[str, float, bytes], None]
+"""Told a job's key, how far it is (0 to 1), and a small JPEG of it, or nothing."""
 
 
 @dataclass(slots=True)
@@ -77,6 +79,9 @@ class Hand(Protocol):
     def cancel(self, item: Item) -> None:
         """Nobody waits for this picture."""
 
+    def watch(self, on: bool) -> None:
+        """Whether somebody looks at previews."""
+
     async def started(self) -> dict[str, Any]:
         """Until it works; what it says of its device."""
 
@@ -102,6 +107,7 @@ class Pool:
         self._items: dict[int, Item] = {}
         self._told: dict[int, Told] = {}
         self._ids = itertools.count(1)
+        self._watchers: set[object] = set()
         self.users = 0
         self.closed = False
         self.batch_sizes: list[int] = []
@@ -115,7 +121,7 @@ class Pool:
         *,
         negative: str = "",
         key: str = "",
-        told: Told = lambda _key, _fraction: None,
+        told: Told = lambda _key, _fraction, _preview: None,
     ) -> Picture:
         """One picture. Raises TaskFailed, NotAllowed, Unavailable; cancelling it drops it."""
         item = Item(next(self._ids), call, prompt, seed, negative, key, time.monotonic())
@@ -141,6 +147,19 @@ class Pool:
             self._give_up(item)
             self.fail(item, Dropped())
         return bool(found)
+
+    @property
+    def watched(self) -> bool:
+        """Whether anybody looks at previews."""
+        return bool(self._watchers)
+
+    def watch(self, who: object, on: bool) -> None:
+        """``who`` looks at previews from now on, or no more."""
+        before = self.watched
+        self._watchers.add(who) if on else self._watchers.discard(who)
+        if self.watched != before:
+            for worker in self._workers:
+                worker.watch(self.watched)
 
     async def ready(self) -> dict[str, Any]:
         """Start the first worker, if it does not run; what it says of its device."""
@@ -174,10 +193,10 @@ class Pool:
         if future is not None and not future.done():
             future.set_exception(error)
 
-    def advanced(self, item: Item, fraction: float) -> None:
-        """A picture's batch is this far."""
+    def advanced(self, item: Item, fraction: float, preview: bytes = b"") -> None:
+        """A picture's batch is this far, and looks so."""
         if (told := self._told.get(item.id)) is not None:
-            told(item.key, fraction)
+            told(item.key, fraction, preview)
 
     def wanted(self, item: Item) -> bool:
         """Whether anybody still waits for it."""
@@ -244,7 +263,7 @@ class Worker:
     device: str
     loaded: list[str] = field(default_factory=list)
     hand: dict[int, list[Item]] = field(default_factory=dict)
-    """Batches sent and not ended, by number."""
+    """Batches sent whose denoising has not ended, by number."""
     lost: bool = False
     failures: int = 0
     deaths: int = 0
@@ -255,7 +274,8 @@ class Worker:
     _of: dict[int, int] = field(default_factory=dict)
     """Which batch a picture is in."""
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
-    _begun: int = 0
+    _begun: set[int] = field(default_factory=set)
+    """Batches that it works on, those that are only decoded any more included."""
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _ready: asyncio.Event = field(default_factory=asyncio.Event)
     _life: asyncio.Task[None] | None = None
@@ -279,6 +299,10 @@ class Worker:
         """Tell the process that nobody waits for this picture."""
         if item.id in self._open:
             self._send({"op": "cancel", "ids": [item.id]})
+
+    def watch(self, on: bool) -> None:
+        """Tell the process whether somebody looks at previews."""
+        self._send({"op": "watch", "on": on})
 
     async def started(self) -> dict[str, Any]:
         """Until its process runs; what it says of its device. Raises Unavailable."""
@@ -342,7 +366,8 @@ class Worker:
                 env=environment(self.device),
             )  # fmt: skip
         reader, self._writer = await asyncio.open_connection(sock=ours)
-        self._send({"op": "hello", "device": self.device, **self.pool.settings})
+        hello = {"op": "hello", "device": self.device, "watch": self.pool.watched}
+        self._send({**hello, **self.pool.settings})
         self._heard = self._moved = time.monotonic()
         assert self.process.stderr is not None
         helpers = [
@@ -397,7 +422,7 @@ class Worker:
         while True:
             await asyncio.sleep(WATCH_S)
             now = time.monotonic()
-            stuck = bool(self.hand) and not self._loading and now - self._moved > STUCK_S
+            stuck = bool(self._open) and not self._loading and now - self._moved > STUCK_S
             if (stuck or now - self._heard > HANG_S) and self.process is not None:
                 self._why = "it hung"
                 self.process.kill()
@@ -426,10 +451,10 @@ class Worker:
         self.loaded = []
         self._open.clear()
         self._of.clear()
-        self._begun = 0
+        self._begun.clear()
 
     def _back(self, items: list[Item]) -> None:
-        blamed = [item for item in items if self._begun and self._of.get(item.id) == self._begun]
+        blamed = [item for item in items if self._of.get(item.id) in self._begun]
         self.pool.again([item for item in items if item not in blamed])
         self.pool.suspect(blamed, self._why)
         if any(item.deaths >= DEATHS for item in blamed):
@@ -448,12 +473,12 @@ class Worker:
                 key = (head["model"], (head["width"], head["height"]))
                 self.pool.batches.room[key] = head["batch"]
             case "begun":
-                self._begun = head["batch"]
+                self._begun = {*self._begun.intersection(self._of.values()), head["batch"]}
             case "ended":
                 self.hand.pop(head["batch"], None)
                 self._wake.set()
             case "step":
-                self._step(head)
+                self._step(head, body)
             case "image" | "failed" | "cancelled" as kind:
                 self._last_word(kind, head, body)
 
@@ -463,10 +488,13 @@ class Worker:
         if head.get("kind") == "cpu":
             log.warning("%s", _ON_CPU)
 
-    def _step(self, head: Mapping[str, Any]) -> None:
-        for number in head["ids"]:
+    def _step(self, head: Mapping[str, Any], body: bytes) -> None:
+        fraction, start = head["step"] / max(1, head["of"]), 0
+        sizes = head.get("previews") or [0] * len(head["ids"])
+        for number, size in zip(head["ids"], sizes, strict=False):
             if (item := self._open.get(number)) is not None:
-                self.pool.advanced(item, head["step"] / max(1, head["of"]))
+                self.pool.advanced(item, fraction, body[start : start + size])
+            start += size
 
     def _last_word(self, kind: str, head: Mapping[str, Any], body: bytes) -> None:
         item = self._open.pop(head["id"], None)

@@ -1,9 +1,9 @@
 """A worker process: one device, its models, batch after batch.
 
-Started by `pool` as ``python -m redloom.diffusers_worker.worker FD``. Three kinds of threads: the
-main one makes pictures; a reader takes messages, so that a cancel is heard between two steps; a
-few encode finished pictures to PNG while the next batch is being made. It ends when its socket
-does: no orphan keeps a GPU.
+Started by `pool` as ``python -m redloom.diffusers_worker.worker FD``. Its threads: one or two make
+pictures (on a GPU one decodes while the other denoises, see `lanes`); a reader takes messages, so
+that a cancel is heard between two steps; a few encode finished pictures to PNG; one tells how far
+it is. It ends when its socket does: no orphan keeps a GPU.
 
 May import: nothing of the package.
 """
@@ -17,6 +17,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -41,9 +42,11 @@ class Worker:
         self._batches: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._hello: queue.Queue[dict[str, Any]] = queue.Queue()
         self.cancelled: set[int] = set()
+        self._fetching = threading.Lock()
         self._encoders = ThreadPoolExecutor(ENCODERS)
         self._encoding = threading.Semaphore(4 * ENCODERS * 8)
         self._maker: Maker | None = None
+        self._watched = False
 
     def run(self) -> None:
         """Until the socket ends or ``stop`` comes."""
@@ -51,12 +54,38 @@ class Worker:
         hello = self._hello.get()
         self._maker = maker = self._made(hello)
         threading.Thread(target=self._beat, daemon=True).start()
-        while (message := self._batches.get()) is not None:
-            self.say({"ev": "begun", "batch": message["batch"]})
-            maker.make(message["call"], message["items"])
-            self.cancelled.difference_update(item["id"] for item in message["items"])
-            self.say({"ev": "ended", "batch": message["batch"]})
+        lanes = [threading.Thread(target=self._carry) for _ in range(2 if maker.beside else 1)]
+        for lane in lanes:
+            lane.start()
+        for lane in lanes:
+            lane.join()
         self._encoders.shutdown(wait=True)
+
+    def _carry(self) -> None:
+        """Batch after batch; the next is taken when its turn to denoise has come."""
+        try:
+            while self._carried():
+                pass
+        except BaseException:
+            # Nothing in this process can be trusted any more (a lost CUDA context).
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+
+    def _carried(self) -> bool:
+        assert self._maker is not None
+        with self._fetching:
+            message = self._batches.get()
+            if message is None:
+                self._batches.put(None)
+                return False
+            self._maker.lanes.take()
+            self.say({"ev": "begun", "batch": message["batch"]})
+        ended = {"ev": "ended", "batch": message["batch"]}
+        self._maker.make(message["call"], message["items"], lambda: self.say(ended))
+        self.cancelled.difference_update(item["id"] for item in message["items"])
+        self.say(ended)
+        return True
 
     def _made(self, hello: Mapping[str, Any]) -> Maker:
         """Import the heavy parts, look at the device, say ready."""
@@ -66,7 +95,7 @@ class Worker:
             os.environ["OMP_NUM_THREADS"] = str(threads)
         import torch
 
-        from .batch import Faults, Maker
+        from .batch import Faults, Maker, beside_on
         from .models import Models, device_of
 
         if threads:
@@ -80,7 +109,8 @@ class Worker:
         )
         maker = Maker(
             models, self.cancelled, self._finished, self.say, Faults.from_environment(),
-            int(hello.get("most") or 8),
+            int(hello.get("most") or 8), beside_on(device.kind, hello.get("overlap")),
+            self._watched or bool(hello.get("watch")),
         )  # fmt: skip
         self.say(
             {
@@ -100,6 +130,8 @@ class Worker:
                         self._hello.put(head)
                     case "cancel":
                         self.cancelled.update(head["ids"])
+                    case "watch":
+                        self._watch(bool(head["on"]))
                     case "stop":
                         self._batches.put(None)
                         return
@@ -107,6 +139,11 @@ class Worker:
                         self._batches.put(head)
         except (EOFError, OSError):
             os._exit(0)
+
+    def _watch(self, on: bool) -> None:
+        self._watched = on
+        if self._maker is not None:
+            self._maker.watched = on
 
     def _beat(self) -> None:
         """A sign of life, with how far the running batch is."""
@@ -118,9 +155,12 @@ class Worker:
                 self.say({"ev": "beat"})
                 continue
             now = (steps.ids[0], steps.done())
-            if now != said:
+            previews = steps.previews()
+            if now != said or previews:
                 said = now
-                self.say({"ev": "step", "ids": steps.ids, "step": now[1], "of": steps.of})
+                told = {"ev": "step", "ids": steps.ids, "step": now[1], "of": steps.of}
+                sizes = [len(data) for data in previews]
+                self.say({**told, "previews": sizes}, b"".join(previews))
             else:
                 self.say({"ev": "beat"})
 

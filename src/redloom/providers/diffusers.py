@@ -6,7 +6,8 @@ picture. Price 0; nothing to settle after a crash, what was in the making is mad
 
 Options: ``steps``, ``guidance_scale`` and other arguments of the pipeline's call; and for the
 endpoint ``devices`` (``["cuda:0", "cuda:1"]``, ``["cpu"]``), ``batch`` (cap, default 8),
-``keep`` (models in memory, default 2), ``dtype``, ``compile``, ``threads``, ``reproducible``.
+``keep`` (models in memory, default 2), ``dtype``, ``compile``, ``threads``, ``overlap`` (decode
+beside the next batch; default on CUDA), ``reproducible``.
 
 May import: endpoint, errors, lang, and its own room, the workers.
 """
@@ -18,7 +19,7 @@ import os
 import platform
 import random
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,7 @@ _OURS = (
     "dtype",
     "compile",
     "threads",
+    "overlap",
     "reproducible",
     "rewrite_hosts",
 )
@@ -108,7 +110,7 @@ def _cluster(endpoint: Endpoint, address: str) -> ClusterPool:
     from redloom.cluster import joined
 
     options = endpoint.options
-    told = {name: options[name] for name in ("keep", "dtype", "compile") if options.get(name)}
+    told = _settings(options, ("keep", "dtype", "compile"))
     most = max(1, int(options.get("batch") or _BATCH))
     each = options.get("cluster_gpus_each")
     return joined(
@@ -122,7 +124,8 @@ class Local:
 
     def __init__(self, endpoint: Endpoint, tools: Tools) -> None:
         self._endpoint = endpoint
-        self._tell = tools.progress
+        self._tell, self._previews = tools.progress, tools.previews
+        self._deaf: Callable[[], None] = lambda: None
         self._rng = random.Random()
         options = endpoint.options
         self._devices = _listed(options.get("devices")) or devices()
@@ -206,7 +209,7 @@ class Local:
         try:
             picture = await self._workers().picture(
                 self._call(asked), asked.prompt, seed,
-                negative=asked.negative_prompt, key=asked.key, told=self._tell,
+                negative=asked.negative_prompt, key=asked.key, told=self._told,
             )  # fmt: skip
         except Dropped as dropped:
             raise TaskFailed(
@@ -251,7 +254,9 @@ class Local:
         from redloom.diffusers_worker.pool import release
 
         pool, self._pool = self._pool, None
+        self._deaf()
         if pool is not None:
+            pool.watch(self, False)
             await release(pool)
 
     @property
@@ -262,13 +267,22 @@ class Local:
         if self._pool is None and self._address:
             self._pool = _cluster(self._endpoint, self._address)
             self._pool.users = 1
+            self._listen(self._pool)
         if self._pool is None:
             from redloom.diffusers_worker.pool import shared
 
-            names = ("keep", "dtype", "compile", "threads")
-            told = {k: v for k, v in self._endpoint.options.items() if k in names and v}
+            told = _settings(self._endpoint.options, ("keep", "dtype", "compile", "threads"))
             self._pool = shared(self._devices, self._most, {**told, "most": self._most})
+            self._listen(self._pool)
         return self._pool
+
+    def _listen(self, pool: Pool) -> None:
+        self._deaf = self._previews.listen(lambda on: pool.watch(self, on))
+
+    def _told(self, key: str, fraction: float, preview: bytes) -> None:
+        if preview:
+            self._previews.keep(key, preview)
+        self._tell(key, fraction)
 
     def _call(self, asked: Asked) -> Call:
         steps = asked.options.get("steps")
@@ -307,6 +321,14 @@ def _nvidia_gpus() -> int:
     except (OSError, subprocess.TimeoutExpired):
         return 0
     return done.stdout.count(b"GPU ")
+
+
+def _settings(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """What the workers are told of an endpoint's options."""
+    told = {name: options[name] for name in names if options.get(name)}
+    if (overlap := options.get("overlap")) is not None:
+        told["overlap"] = overlap not in (False, 0, "false", "no", "0")
+    return told
 
 
 def _listed(value: object) -> tuple[str, ...]:
