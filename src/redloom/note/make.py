@@ -216,12 +216,23 @@ def _titled(plan: NotePlan, title: str | None) -> NotePlan:
 
 def _wanted(plan: NotePlan, settings: NoteSettings) -> list[PictureWanted]:
     """The cover's picture, then pages', as many as asked for and planned."""
-    most = 1 + AUTO_PAGE_PICTURES if settings.images is None else settings.images
-    ranked = sorted(range(len(plan.prompts)), key=lambda at: plan.prompts[at].purpose != "cover")
     return [
         PictureWanted(at + 1, plan.prompts[at].purpose, plan.prompts[at].prompt, settings.ratio)
-        for at in sorted(_evenly(ranked, most))
+        for at in _chosen(plan, settings.images)
     ]
+
+
+def with_pictures(plan: NotePlan, images: int | None) -> NotePlan:
+    """``plan`` with those pictures alone that would be made of it where ``images`` are asked for."""
+    kept = tuple(plan.prompts[at] for at in _chosen(plan, images))
+    return plan.model_copy(update={"prompts": kept})
+
+
+def _chosen(plan: NotePlan, images: int | None) -> list[int]:
+    """Which of the plan's pictures are made, by their place in it."""
+    most = 1 + AUTO_PAGE_PICTURES if images is None else images
+    ranked = sorted(range(len(plan.prompts)), key=lambda at: plan.prompts[at].purpose != "cover")
+    return sorted(_evenly(ranked, most))
 
 
 def opened(pictures: Sequence[Illustrated]) -> list[Illustrated]:
