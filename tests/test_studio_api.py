@@ -12,9 +12,11 @@ from typing import Any
 import httpx
 import pytest
 
+from redloom.lang import Text
 from redloom.studio.options import Options
+from redloom.studio.words import language_of
 from redloom.testing import FakeProvider
-from studio_rig import Rig, rig
+from studio_rig import SPEED, Rig, rig
 
 Json = dict[str, Any]
 
@@ -200,6 +202,53 @@ def test_an_upload_cannot_name_other_files(shared: Rig, tmp_path: Path) -> None:
     assert all(not task.asked.references for task in shared.provider.tasks.values())
 
 
+def test_errors_come_in_the_callers_language(tmp_path: Path) -> None:
+    """Row, event and OpenAI's answer; what the journal has stays beside it as recorded."""
+
+    def refuse(provider: FakeProvider) -> None:
+        provider.script = lambda _asked, _n: "refused"
+
+    with rig(tmp_path / "ws", change=refuse) as made:
+        run = begin(made, ["no"])
+        made.wait_run(run)
+        rows = [
+            made.client.get(f"/api/runs/{run}/rows/1", headers={"Accept-Language": lang}).json()
+            for lang in ("zh", "en")
+        ]
+        assert [language_of(row["error"]) for row in rows] == ["zh", "en"]
+        assert rows[0]["recorded"] == rows[1]["recorded"] in (rows[0]["error"], rows[1]["error"])
+        for lang in ("zh", "en"):
+            with made.client.stream("GET", f"/api/runs/{run}/events?lang={lang}") as answer:
+                line = next(one for one in answer.iter_lines() if '"message"' in one)
+            assert language_of(json.loads(line[6:])["message"]) == lang
+            answered = made.client.post(
+                "/v1/images/generations", json={"prompt": "no"}, headers={"X-Redloom-Lang": lang}
+            )
+            assert language_of(answered.json()["error"]["message"]) == lang
+
+
+def test_the_server_tells_its_time(shared: Rig) -> None:
+    """The session and every stream's beginning say what time it is here, and how fast it goes."""
+    clock = shared.client.get("/api/session").json()["clock"]
+    assert clock["speed"] == SPEED
+    assert 0 <= shared.house.now() - clock["now"] < 60 * SPEED
+    with shared.client.stream("GET", "/api/events") as answer:
+        line = next(one for one in answer.iter_lines() if one.startswith("data: "))
+    assert json.loads(line[6:])["now"] > clock["now"]
+
+
+def test_a_quota_counts_down_in_seconds(shared: Rig) -> None:
+    """What holds an endpoint is in the run from the first look on, in nominal seconds from now."""
+    run = begin(shared, ["held"], fresh=True)
+    shared.wait_run(run)
+    until = shared.house.now() + 5000
+    shared.house.show.moment.held["fake"] = (until, Text("等", "wait"))
+    held = shared.client.get(f"/api/runs/{run}", headers={"Accept-Language": "en"}).json()["held"]
+    del shared.house.show.moment.held["fake"]
+    assert (held[0]["until"], held[0]["reason"]) == (until, "wait")
+    assert 0 < held[0]["seconds"] <= 5000
+
+
 def test_feedback_is_kept_and_counted(shared: Rig) -> None:
     """Thumbs and used, per endpoint and model, with the price of a kept picture."""
     run = begin(shared, ["liked"], fresh=True)
@@ -218,6 +267,32 @@ def test_feedback_is_kept_and_counted(shared: Rig) -> None:
     assert (
         shared.client.put("/api/feedback", json={"sha256": "0" * 64, "thumb": 1}).status_code == 404
     )
+
+
+def test_what_was_kept_can_choose_the_endpoint(tmp_path: Path) -> None:
+    """``prefer: kept`` asks where pictures were kept most often, once ten were looked at; without
+    it, and before that, every endpoint named may be asked.
+    """
+    with rig(tmp_path / "ws", also="second") as made:
+        both = ["fake", "second"]
+
+        def asked(**more: Any) -> list[str]:
+            run = begin(made, ["which"], endpoint=both, fresh=True, **more)
+            made.wait_run(run)
+            return list(made.client.get(f"/api/runs/{run}").json()["endpoints"])
+
+        assert asked(prefer="kept") == both
+        for endpoint, thumb in (("fake", -1), ("second", 1)):
+            prompts = [f"{endpoint} {k}" for k in range(10)]
+            run = begin(made, prompts, endpoint=[endpoint])
+            made.wait_run(run)
+            for row in made.client.get(f"/api/runs/{run}/rows").json()["rows"]:
+                form = {"sha256": row["picture"]["sha256"], "thumb": thumb}
+                assert made.client.put("/api/feedback", json=form).status_code == 200
+        assert asked(prefer="kept") == ["second"]
+        assert asked() == both
+        bad = made.client.post("/api/runs", json={"prompts": ["x"], "prefer": "cheap"})
+        assert bad.status_code == 422
 
 
 def test_endpoints_money_settings_themes(shared: Rig) -> None:

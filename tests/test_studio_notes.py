@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from redloom.studio.words import language_of
 from redloom.testing import FakeProvider
 from studio_rig import Rig, rig
 
+Json = dict[str, Any]
 STORY = (Path(__file__).resolve().parents[1] / "examples" / "hutong.txt").read_text("utf-8")
 
 
@@ -56,6 +59,86 @@ def test_an_outline_is_edited_and_made(made: Rig) -> None:
     assert again.status_code == 409
 
 
+@pytest.mark.parametrize("asked", [None, 2, 0])
+def test_the_outline_says_which_pictures_are_made(made: Rig, asked: int | None) -> None:
+    """What it lists is what would be bought; edited, it decides alone, more or fewer than asked."""
+    form = {"story": STORY, "step": "outline", "images": asked}
+    note = made.client.post("/api/notes", json=form).json()["id"]
+    outline = made.wait_note(note, "outline")["outline"]
+    assert len(outline["pictures"]) == (4 if asked is None else asked)
+    prompts = [f"{note} picture {k}" for k in range(6)]
+    outline["pictures"] = [{"purpose": "cover", "prompt": prompts[0]}] + [
+        {"purpose": "page", "prompt": words, "page": k} for k, words in enumerate(prompts[1:], 1)
+    ]
+    put = made.client.put(f"/api/notes/{note}/outline", json=outline).json()
+    assert put["settings"]["images"] == 6
+    made.client.post(f"/api/notes/{note}/make")
+    shown = made.wait_note(note)
+    assert [one["status"] for one in shown["pictures"]] == ["ok"] * 6
+    bought = [t.asked.prompt for t in made.provider.tasks.values()]
+    assert sorted(words for words in bought if words.startswith(note)) == prompts
+    outline["pictures"] = outline["pictures"] * 2
+    assert made.client.put(f"/api/notes/{note}/outline", json=outline).status_code == 422
+
+
+def test_an_outline_without_pictures_buys_none(made: Rig) -> None:
+    """All pictures deleted: typeset cards only, though the note was begun with an open number."""
+    note = made.client.post("/api/notes", json={"story": STORY, "step": "outline"}).json()["id"]
+    outline = made.wait_note(note, "outline")["outline"]
+    before = made.provider.submits
+    outline["pictures"] = []
+    made.client.put(f"/api/notes/{note}/outline", json=outline)
+    made.client.post(f"/api/notes/{note}/make")
+    assert made.wait_note(note)["pictures"] == []
+    assert made.provider.submits == before
+
+
+def told(made: Rig, path: str, until: str, lang: str = "zh") -> list[tuple[str, Json]]:
+    """Events of a stream up to the first note in the state ``until``."""
+    found: list[tuple[str, Json]] = []
+    name = ""
+    with made.client.stream("GET", path, headers={"Accept-Language": lang}) as answer:
+        for line in answer.iter_lines():
+            if line.startswith("event: "):
+                name = line[7:]
+            elif line.startswith("data: "):
+                found.append((name, json.loads(line[6:])))
+                if name == "note" and found[-1][1]["note"]["state"] == until:
+                    return found
+    return found
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_one_stream_tells_the_pictures_too(tmp_path: Path, lang: str) -> None:
+    """Each picture's way from waiting to its address, and the money, in the reader's language."""
+
+    def some(provider: FakeProvider) -> None:
+        provider.script = lambda asked, _n: "refused" if "two" in asked.prompt else "made"
+        provider.seconds = lambda _prompt: 60.0
+
+    with rig(tmp_path / "ws", change=some) as server:
+        form = {"story": STORY, "step": "outline"}
+        note = server.client.post("/api/notes", json=form).json()["id"]
+        outline = server.wait_note(note, "outline")["outline"]
+        outline["pictures"] = [{"purpose": "cover", "prompt": "one"}, {"prompt": "two", "page": 1}]
+        server.client.put(f"/api/notes/{note}/outline", json=outline)
+        server.client.post(f"/api/notes/{note}/make")
+        found = told(server, f"/api/notes/{note}/events", "done", lang)
+    assert found[0][0] == "snapshot"
+    assert found[0][1]["now"] > 0
+    pictures = found[0][1]["note"]["pictures"] + [d["picture"] for n, d in found if n == "picture"]
+    first = [one for one in pictures if one["row"] == 1]
+    assert first[-1]["status"] == "ok"
+    assert first[-1]["url"].startswith(server.url)
+    assert "pending" in [one["status"] for one in first]
+    second = [one for one in pictures if one["row"] == 2][-1]
+    assert second["status"] == "refused"
+    assert language_of(second["error"]) == lang
+    assert [d["money"]["spent"] for n, d in found if n == "money"][-1] == {"CNY": 0.2}
+    stages = [d["note"]["stage"]["text"] for n, d in found if n == "note"]
+    assert stages[-1] == ("完成" if lang == "zh" else "Done")
+
+
 def test_edits_are_free_and_leave_the_rest(made: Rig) -> None:
     """Text, title, theme, cover, body: no purchase; other cards keep every byte."""
     note = made.client.post("/api/notes", json={"story": STORY, "images": 2}).json()["id"]
@@ -80,6 +163,24 @@ def test_edits_are_free_and_leave_the_rest(made: Rig) -> None:
     too_long = made.client.post(f"{at}/pages/{text_card}", json={"text": "字" * 3000})
     assert too_long.status_code == 422
     assert made.provider.billed() == billed
+
+
+def test_the_guide_names_what_a_note_has(made: Rig) -> None:
+    """Every field of a served note, its pictures, cards and events stands in docs/api.md."""
+    guide = (Path(__file__).resolve().parents[1] / "docs" / "api.md").read_text("utf-8")
+    part = guide[guide.index("## A note") : guide.index("## Endpoints, feedback")]
+    note = made.client.post("/api/notes", json={"story": STORY, "images": 1}).json()["id"]
+    shown = made.wait_note(note)
+    served = {
+        *shown,
+        *shown["pictures"][0],
+        *shown["cards"][0],
+        *shown["settings"],
+        *shown["outline"],
+    }
+    assert {name for name in served if f'"{name}"' not in part} == set()
+    page = made.client.get(f"/api/notes/{note}/pages/1").json()
+    assert {name for name in page if f'"{name}"' not in part} == set()
 
 
 def test_a_new_picture_for_a_card_is_bought_once(made: Rig) -> None:
