@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from helpers.desk import engine
 from redloom.endpoint import Asked, Fitted, Lane, Made, Outcome, Price, Seen, Ticket
-from redloom.engine import Engine, Result
+from redloom.engine import Engine, Result, RunOptions
 from redloom.errors import (
     AccountEmpty,
     KeyRefused,
@@ -101,7 +101,7 @@ def test_a_mistake_in_the_loop_is_told_and_hangs_nobody(tmp_path: Path) -> None:
     """A provider's mistake in pricing stops the engine with an error, and followers hear of it."""
 
     async def work(one: Engine, services: list[FakeProvider]) -> str:
-        def price(_asked: Asked) -> Price:
+        def price(asked: Asked) -> Price:
             raise KeyError("size")
 
         services[0].price = price  # type: ignore[method-assign, assignment]
@@ -242,7 +242,7 @@ def test_a_stop_while_looking_settles_every_doubt(tmp_path: Path) -> None:
         provider = services[0]
         provider.script = lambda _a, _n: "no-answer"
 
-        async def look(_since: float, _until: float) -> Sequence[Seen]:
+        async def look(since: float, until: float) -> Sequence[Seen]:
             raise AccountEmpty("欠费", "in arrears")
 
         provider.look = look  # type: ignore[method-assign, assignment]
@@ -261,7 +261,7 @@ def test_a_list_that_is_refused_ends_in_doubt(tmp_path: Path) -> None:
     async def work(one: Engine, services: list[FakeProvider]) -> list[Result]:
         services[0].script = lambda _a, _n: "no-answer"
 
-        async def look(_since: float, _until: float) -> Sequence[Seen]:
+        async def look(since: float, until: float) -> Sequence[Seen]:
             raise Refused("不行", "no")
 
         services[0].look = look  # type: ignore[method-assign, assignment]
@@ -301,3 +301,183 @@ def test_a_pause_in_the_middle_of_comparing_words_breaks_nothing(tmp_path: Path)
         caps(services[0], prompt_in_result=True)
 
     assert statuses(with_services(tmp_path, work, before=before)) == ["ok"]
+
+
+# money
+
+
+def test_what_a_picture_really_cost_counts_against_the_budget(tmp_path: Path) -> None:
+    """The service reports twice its estimate: the run stops at its budget all the same."""
+
+    class Dear(FakeProvider):
+        async def poll(self, ticket: Ticket) -> Outcome:
+            outcome = await super().poll(ticket)
+            if isinstance(outcome, Made):
+                return replace(outcome, price=Price(0.4, "CNY", "reported", ""))
+            return outcome
+
+    async def work(one: Engine, _services: list[FakeProvider]) -> list[Result]:
+        return await one.generate(words(20), budget=2.0, currency="CNY")
+
+    def before(services: list[FakeProvider]) -> None:
+        caps(services[0], queues_excess=False)
+
+    results = with_services(tmp_path, work, kind=Dear, before=before, slots=1)
+    spent = sum(r.price or 0.0 for r in results if r.status == "ok")
+    assert spent <= 2.0 + 0.4  # at most the one that was under way when it became known
+    assert statuses(results).count("unpaid") >= 14
+
+
+def test_a_new_budget_holds_for_a_run_that_is_carried(tmp_path: Path) -> None:
+    """The same run asked for again with less money, while it goes on: less is spent."""
+
+    async def work(one: Engine, services: list[FakeProvider]) -> int:
+        added = await one.add(words(30), out=tmp_path / "o", budget=6.0, currency="CNY")
+        await asyncio.sleep(25.0)
+        again = await one.add(words(30), out=tmp_path / "o", budget=3.0, currency="CNY")
+        assert again == added
+        _ = [r async for r in one.follow(added)]
+        return services[0].billed()
+
+    assert with_services(tmp_path, work, slots=2) == 15
+
+
+def test_a_task_of_another_run_gives_no_money_back(tmp_path: Path) -> None:
+    """Going on with a task that another run paid for, and that fails, adds nothing to the purse."""
+
+    async def work(one: Engine, services: list[FakeProvider]) -> None:
+        provider = services[0]
+        provider.script = lambda _a, number: "failed" if number == 1 else "made"
+        first = await one.add(["p0"])
+        await asyncio.sleep(3.0)
+        await one.records.own_run(first, "nobody", "{}")
+        carrier = one._carrier
+        assert carrier is not None
+        await asyncio.sleep(1.0)
+        for task in list(carrier._work):
+            task.cancel()
+        carrier._runs.clear()
+        carrier._keys.clear()
+        results = await one.generate(words(3), budget=0.4, currency="CNY")
+        assert statuses(results).count("ok") == 2
+        assert statuses(results).count("unpaid") == 1
+
+    with_services(tmp_path, work, slots=1)
+
+
+def test_a_row_cancelled_from_elsewhere_is_not_bought(tmp_path: Path) -> None:
+    """Another process cancelled the run a moment ago: rows still in hand spend nothing."""
+
+    async def work(one: Engine, services: list[FakeProvider]) -> None:
+        provider, plain = services[0], services[0].poll
+
+        async def poll(ticket: Ticket) -> Outcome:
+            outcome = await plain(ticket)
+            if isinstance(outcome, Made):
+                carrier = one._carrier
+                assert carrier is not None
+                await one.records.set_state(added, "cancelled", "open")
+                await one.records.cancel_jobs(added, one.clock.now())
+                carrier._looked = asyncio.get_running_loop().time() + 5.0
+            return outcome
+
+        provider.poll = poll  # type: ignore[method-assign]
+        added = await one.add(words(5))
+        results = [r async for r in one.follow(added)]
+        assert statuses(results).count("ok") == provider.billed() == 1
+        assert statuses(results).count("cancelled") == 4
+
+    with_services(tmp_path, work, before=lambda s: caps(s[0], queues_excess=False), slots=1)
+
+
+def test_retries_hold_on_the_synchronous_lane_too(tmp_path: Path) -> None:
+    """``retries`` 0 means one try, whatever the lane."""
+
+    async def work(one: Engine, services: list[FakeProvider]) -> int:
+        services[0].script = lambda _a, _n: TaskFailed("没画成", "no picture")
+        results = await one.generate(["a"], options=RunOptions(retries=0))
+        assert statuses(results) == ["failed"]
+        return services[0].submits
+
+    assert with_services(tmp_path, work) == 1
+
+
+def test_a_service_that_cancels_by_itself_is_not_asked_for_ever(tmp_path: Path) -> None:
+    """Cancelled, and not by us: a failed try like any other."""
+
+    async def work(one: Engine, services: list[FakeProvider]) -> list[Result]:
+        async def give_up() -> None:
+            for task in services[0].tasks.values():
+                task.canceled = True
+
+        services[0].before_answer = give_up
+        return await one.generate(["a"])
+
+    assert statuses(with_services(tmp_path, work)) == ["failed"]
+
+
+# taking waiting tasks back
+
+
+def slow_and_quick(services: list[FakeProvider]) -> None:
+    """The first is slow, queues and can cancel; the second is quick and works on one at a time."""
+    slow, quick = services
+    caps(slow, cancels=True, typical_s=120.0)
+    slow.seconds = lambda _p: 120.0
+    quick.seconds = lambda _p: 30.0
+    quick.slots = 1
+    caps(quick, queues_excess=False, typical_s=30.0)
+
+
+def test_flights_end(tmp_path: Path) -> None:
+    """Nothing is kept of a task whose picture is there."""
+
+    async def work(one: Engine, _services: list[FakeProvider]) -> int:
+        await one.generate(words(10))
+        assert one._carrier is not None
+        return len(one._carrier.maker.flights)
+
+    assert with_services(tmp_path, work) == 0
+
+
+def test_one_idle_slot_takes_one_task_back(tmp_path: Path) -> None:
+    """A cancel takes a while to be heard of: meanwhile no second task is called back."""
+
+    async def work(one: Engine, services: list[FakeProvider]) -> None:
+        slow, quick = services
+        plain = slow.cancel
+        under_way = most = 0
+
+        async def cancel(ticket: Ticket) -> bool:
+            nonlocal under_way, most
+            under_way += 1
+            most = max(most, under_way)
+            await asyncio.sleep(1.5)
+            under_way -= 1
+            return await plain(ticket)
+
+        slow.cancel = cancel  # type: ignore[method-assign]
+        results = await one.generate(words(40))
+        assert statuses(results) == ["ok"] * 40
+        assert most == 1
+        assert not slow.bought_twice()
+        cancelled = sum(task.canceled for task in slow.tasks.values())
+        assert cancelled <= quick.submits
+        assert cancelled > 0
+
+    with_services(tmp_path, work, 2, before=slow_and_quick, rate=100.0)
+
+
+def test_what_could_not_be_paid_elsewhere_is_not_taken_back(tmp_path: Path) -> None:
+    """The quick service is dearer than the budget allows: the queue at the cheap one stands."""
+
+    def before(services: list[FakeProvider]) -> None:
+        slow_and_quick(services)
+        services[1].cost = Price(2.0, "CNY", "estimated", "2026-11-01")
+
+    async def work(one: Engine, services: list[FakeProvider]) -> None:
+        results = await one.generate(words(8), budget=1.7, currency="CNY")
+        assert statuses(results) == ["ok"] * 8
+        assert not any(task.canceled for task in services[0].tasks.values())
+
+    with_services(tmp_path, work, 2, before=before, rate=100.0)

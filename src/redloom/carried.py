@@ -43,6 +43,24 @@ class Purse:
         return None if self.cap is None else (self.cap - self.committed) / 1e6
 
 
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """What was set aside for one task, and the purse that it came from."""
+
+    purse: Purse
+    price: float | None
+
+    def back(self) -> None:
+        """It was not spent after all."""
+        self.purse.release(self.price)
+
+    def really(self, price: float | None) -> None:
+        """The service told what it cost."""
+        if price is not None:
+            self.purse.release(self.price)
+            self.purse.committed += millionths(price)
+
+
 def millionths(amount: float | None) -> int:
     """An amount as an integer; an unknown price counts as nothing (the user was asked before)."""
     return 0 if amount is None else round(amount * 1_000_000)

@@ -46,7 +46,7 @@ from .looking import Lost
 from .making import Maker
 from .records import Job, JobEnding, Records, Run
 from .retry import Policy
-from .route import Live, able_for, asked_of, better_elsewhere, choose
+from .route import Live, able_for, asked_of, better_elsewhere, choose, payable
 from .settle import CRASH_S
 
 log = logging.getLogger("redloom")
@@ -227,6 +227,7 @@ class Carrier:
             if not carried.run.complete:
                 carried.exhausted = False
             carried.run, carried.stopping = now, False
+            carried.purse.cap = None if now.budget is None else millionths(now.budget)
             return
         if not carried.stopping:
             carried.stopping = True
@@ -269,10 +270,11 @@ class Carrier:
         if state == "done" and waiting and not self._stuck(carried):
             carried.exhausted, carried.cursor = False, 0
             return
+        if state == "done" and not waiting and not await self.records.finish_run(carried.run.id):
+            carried.exhausted, carried.cursor = False, 0  # taken up again in this very moment
+            return
         del self._runs[carried.run.id]
-        if state == "done" and waiting == 0:
-            await self.records.set_state(carried.run.id, "done", "open")
-        elif state == "done":
+        if state == "done" and waiting:
             state = "stuck"
             await self.records.set_note(carried.run.id, self._reasons(carried))
         counts = await self.records.counts(carried.run.id)
@@ -421,18 +423,23 @@ class Carrier:
     def _take_back(self) -> None:
         """In the drain: tasks that only wait at a busy endpoint while a better one is idle."""
         now = self.clock.now()
+        flights = self.maker.flights.values()
         if len(self.lives) < 2 or any(c.ready for c in self._runs.values()):
             return
-        for flight in list(self.maker.flights.values()):
+        if any(flight.leaving for flight in flights):
+            return  # one at a time: the next look sees what became of it
+        for flight in flights:
             able = flight.slot.queued and not flight.stolen and flight.live.capabilities.cancels
             if not able or flight.carried.stopping:
                 continue
             lives, request = self._able(flight.carried, flight.job)
-            if flight.live in lives and better_elsewhere(flight.live, lives, request, now):
+            lives = payable(request, lives, flight.live, flight.carried.purse.left())
+            if better_elsewhere(flight.live, lives, request, now):
                 work = asyncio.get_running_loop().create_task(self.maker.take_back(flight))
+                flight.leaving = True
                 self._work.add(work)
                 work.add_done_callback(self._work.discard)
-                return  # one at a time: the next look sees what became of it
+                return
 
     def _note_backlog(self) -> None:
         """Whether an endpoint has more work than it can take now: its polls may be lazier then."""

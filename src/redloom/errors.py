@@ -259,6 +259,12 @@ class EpochPassed(WorkspaceError):
     code = "epoch-passed"
 
 
+class Withdrawn(RedloomError):
+    """The row has its outcome already, such as a cancel from elsewhere; nothing is spent on it."""
+
+    code = "withdrawn"
+
+
 class Interrupted(RedloomError):
     """Stopped by the user; the same command goes on where it was."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .carried import Carried
-from .endpoint import Ticket
+from .endpoint import Made, Ticket
 from .journal import Row
 from .limit import Slot
 from .records import Job, JobEnding
@@ -56,9 +56,11 @@ class Flight:
     """A task that a service has and that has not ended, as far as we know."""
 
     live: Live
-    ticket: Ticket
+    answer: Ticket | Made
     slot: Slot
     carried: Carried
     job: Job
     stolen: bool = False
     """It was tried to take it back; once is enough."""
+    leaving: bool = False
+    """It is being taken back: its end is still to be heard of."""

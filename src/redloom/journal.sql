@@ -194,6 +194,10 @@ SELECT * FROM runs WHERE state = 'open' AND note = '' ORDER BY priority DESC, cr
 -- name: set_run_state
 UPDATE runs SET state = :state WHERE id = :id AND state IN (SELECT value FROM json_each(:from_states));
 
+-- name: finish_run
+UPDATE runs SET state = 'done' WHERE id = :id AND state = 'open'
+  AND NOT EXISTS (SELECT 1 FROM jobs WHERE run = :id AND status = 'pending');
+
 -- name: set_run_complete
 UPDATE runs SET complete = 1, total = (SELECT count(*) FROM jobs WHERE run = :id) WHERE id = :id;
 
@@ -313,7 +317,11 @@ INSERT INTO tasks (job, run, key, endpoint, place, account, model, lane, state, 
 SELECT :job, :run, :key, :endpoint, :place, :account, :model, :lane, 'intent', :epoch, :seed, :size,
        :intent_at, :price, :currency, :price_source
 WHERE (SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'epoch') = :epoch
+  AND EXISTS (SELECT 1 FROM jobs WHERE id = :job AND status = 'pending')
 RETURNING id;
+
+-- name: job_waits
+SELECT EXISTS (SELECT 1 FROM jobs WHERE id = :id AND status = 'pending');
 
 -- name: count_try
 UPDATE jobs SET tries = tries + 1 WHERE id = :job;

@@ -359,7 +359,7 @@ class Slot:
     @property
     def queued(self) -> bool:
         """Whether its task was last seen to wait at the service."""
-        return self._queued > 0
+        return self._gate is not None and self._queued > 0
 
     def saw(self, running: bool, since: float = 0.0) -> bool:
         """The service said that it runs, or still waits; whether that is news."""

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from .carried import Carried
+from .carried import Carried, Paid, Purse
 from .clock import Clock
 from .endpoint import Failed, Made, Seen, Ticket, Unknown, Waiting
 from .errors import EndpointStopped, Refused, ServiceError
@@ -52,7 +52,7 @@ class Lost:
     carried: Carried
     job: Job
     doubt: Doubt
-    price: float | None
+    paid: Paid
     looks: int = 0
     """Looks that could not tell."""
 
@@ -61,7 +61,13 @@ class Lost:
         """From a row of ``tasks`` in state doubt."""
         until = row["lost_at"] if row["lost_at"] is not None else row["intent_at"]
         doubt = Doubt(row["id"], row["model"], row["intent_at"], until)
-        return cls(row["id"], live, carried, job, doubt, row["price"])
+        return cls(row["id"], live, carried, job, doubt, paid_for(row, carried))
+
+
+def paid_for(row: Row, carried: Carried) -> Paid:
+    """What a task of ``tasks`` cost whom: that of another run is no money of this one's."""
+    purse = carried.purse if row["run"] == carried.run.id else Purse()
+    return Paid(purse, row["price"])
 
 
 Found = Callable[[Lost, Ticket], Awaitable[None]]

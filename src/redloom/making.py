@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
-from .carried import Carried, GivenUp
+from .carried import Carried, GivenUp, Paid
 from .clock import Clock
 from .endpoint import Canceled, Failed, Fitted, Made, Ticket, Times, Unknown
 from .errors import (
@@ -29,6 +29,7 @@ from .errors import (
     ServiceError,
     TaskFailed,
     Throttled,
+    Withdrawn,
 )
 from .events import (
     Doubtful,
@@ -47,7 +48,7 @@ from .job import JobStatus
 from .journal import Row
 from .lang import Text
 from .limit import Slot
-from .looking import Lookout, Lost
+from .looking import Lookout, Lost, paid_for
 from .poll import Heard
 from .records import Ending, Job, JobEnding, Records
 from .retry import (
@@ -97,7 +98,7 @@ class Maker:
     critical: set[asyncio.Future[Any]] = field(default_factory=set)
     """What must be written even while being cancelled."""
     flights: dict[int, Flight] = field(default_factory=dict)
-    """Tasks under way at a service, by job."""
+    """Tasks that a service has accepted and whose jobs have not gone on yet, by task."""
     _allowances: dict[str, Allowance] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -124,6 +125,12 @@ class Maker:
             live.breaker.failed(self.clock.now())
             await self.into_doubt(carried, job, live, attempt.id)
             return
+        except Withdrawn:
+            self._give_back(slot)
+            carried.purse.release(price)
+            carried.done(job)
+            self.floor.free_key(job)
+            return
         except sqlite3.IntegrityError:
             self._give_back(slot)
             carried.purse.release(price)
@@ -148,7 +155,8 @@ class Maker:
         live.gate.accepted(self.clock.now())
         self._allowance(live).success()
         self._say_submitted(carried, job, live, answer)
-        await self.see_through(carried, job, live, attempt.id, answer, slot, price)
+        paid = Paid(carried.purse, price)
+        await self.see_through(carried, job, live, attempt.id, answer, slot, paid)
 
     async def see_through(
         self,
@@ -158,13 +166,24 @@ class Maker:
         task: int,
         answer: Ticket | Made,
         slot: Slot,
-        price: float | None,
+        paid: Paid,
         first_poll: float | None = None,
     ) -> None:
         """From the ticket to the outcome."""
+        flight = Flight(live, answer, slot, carried, job)
+        self.flights[task] = flight
+        try:
+            await self._see_through(flight, task, paid, first_poll)
+        finally:
+            del self.flights[task]
+
+    async def _see_through(
+        self, flight: Flight, task: int, paid: Paid, first_poll: float | None
+    ) -> None:
+        carried, job, live, answer = flight.carried, flight.job, flight.live, flight.answer
         try:
             if isinstance(answer, Ticket):
-                heard = await self._wait(carried, job, live, answer, slot, first_poll)
+                heard = await self._wait(flight, answer, first_poll)
             else:
                 heard = Heard(answer, 0, self.clock.now())
         except EndpointStopped as error:
@@ -173,38 +192,33 @@ class Maker:
             self.floor.free_key(job)
             return
         finally:
-            self._give_back(slot)
+            self._give_back(flight.slot)
         self._say_heard(carried, job, live, heard)
         outcome = heard.outcome
         if isinstance(outcome, Made):
             live.breaker.succeeded()
+            if outcome.price is not None:
+                paid.really(outcome.price.amount)
             await self._finish(carried, job, live, task, heard, answer)
         elif isinstance(outcome, Failed):
             if not outcome.billed:
-                carried.purse.release(price)
+                paid.back()
             await self._after_failed(carried, job, live, task, outcome, heard)
         elif isinstance(outcome, Canceled):
-            carried.purse.release(price)
-            await self._after_cancel(carried, job, task)
+            paid.back()
+            await self._after_cancel(flight, task)
         else:
             await self._after_unknown(carried, job, task)
 
-    async def _wait(
-        self,
-        carried: Carried,
-        job: Job,
-        live: Live,
-        ticket: Ticket,
-        slot: Slot,
-        first: float | None,
-    ) -> Heard:
+    async def _wait(self, flight: Flight, ticket: Ticket, first: float | None) -> Heard:
+        carried, job, live = flight.carried, flight.job, flight.live
+
         def state(running: bool, since: float) -> None:
-            if slot.saw(running, since) and running:
+            if flight.slot.saw(running, since) and running:
                 self.stream.tell(
                     Running(at=since, run=job.run, row=job.row, take=job.take, endpoint=live.name)
                 )
 
-        self.flights[job.id] = Flight(live, ticket, slot, carried, job)
         urgent = carried.run.priority >= IN_PERSON
 
         def cost() -> float:
@@ -237,7 +251,7 @@ class Maker:
         ending = await self.finisher.from_store(carried.run, job)
         if ending is None:
             self.floor.free_key(job)
-            carried.put_back(_without_store(job))
+            carried.put_back(replace(job, stored=None))
             return
         self.floor.outcome(carried, job, ending, None, (0.0, ""))
 
@@ -253,7 +267,9 @@ class Maker:
 
     async def _after_no(self, carried: Carried, job: Job, live: Live, error: ServiceError) -> None:
         tally = carried.tally(job)
-        decision = after_submit(error, tally.noes, tally.failures, self.policy, self.rng)
+        decision = after_submit(
+            error, tally.noes, tally.failures, self._policy_of(carried), self.rng
+        )
         if isinstance(error, Throttled) and isinstance(decision, Again):
             until = live.gate.refused(error, decision.pause_s, self.clock.now())
             now, why = self.clock.now(), error.kind
@@ -355,7 +371,7 @@ class Maker:
         slot = Slot(live.gate)
         self._say_submitted(carried, job, live, ticket)
         work = self.see_through(
-            carried, job, live, lost.task, ticket, slot, lost.price, self.clock.now()
+            carried, job, live, lost.task, ticket, slot, lost.paid, self.clock.now()
         )
         self.floor.begin(carried, job, work)
 
@@ -365,7 +381,7 @@ class Maker:
             self.floor.free_key(lost.job)
             await self.being_made(lost.carried, lost.job)
             return
-        lost.carried.purse.release(lost.price)
+        lost.paid.back()
         tally = lost.carried.tally(lost.job)
         tally.noes += 1
         if tally.noes >= self.policy.submit_tries:
@@ -430,29 +446,41 @@ class Maker:
         await self.surely(self.records.end_task(task, ending))
         await self.end_job(carried, job, "failed", "unknown", text, task)
 
-    async def _after_cancel(self, carried: Carried, job: Job, task: int) -> None:
+    async def _after_cancel(self, flight: Flight, task: int) -> None:
+        """Called back by us it goes elsewhere; what a service cancels by itself is a failed try."""
+        carried, job = flight.carried, flight.job
         ending = Ending(state="canceled", billed="no", at=self.clock.now(), code="canceled")
         await self.surely(self.records.end_task(task, ending, uncount=True))
         if carried.stopping:
             text = Text("已取消，没有计费。", "Cancelled; not billed.")
             await self.end_job(carried, job, "cancelled", "cancelled", text, task)
-        else:
+        elif flight.stolen:
             self.floor.free_key(job)
             carried.put_back(job)
+        else:
+            error = TaskFailed(
+                "服务自己取消了任务，没有计费。",
+                "The service cancelled the task by itself; not billed.",
+            )
+            tally = carried.tally(job)
+            decision = after_failure(error, tally.failures, self._policy_of(carried), self.rng)
+            tally.failures += 1
+            await self._act(carried, job, flight.live, error, decision, task)
 
     async def take_back(self, flight: Flight) -> None:
         """Cancel a task that still waits at its service, so that its job can go elsewhere.
 
         Free of charge where the service says that it did; else the task goes on as it was.
         """
-        flight.stolen = True
+        assert isinstance(flight.answer, Ticket)
+        flight.stolen = flight.leaving = True
         try:
-            cancelled = await flight.live.provider.cancel(flight.ticket)
-        except ServiceError as error:
-            log.info("a waiting task could not be cancelled (%s)", error.code)
-            return
-        if cancelled:
-            flight.live.polls.ask_now(flight.ticket)
+            flight.leaving = await flight.live.provider.cancel(flight.answer)
+        except Exception as error:
+            flight.leaving = False
+            log.info("a waiting task could not be cancelled", exc_info=error)
+        if flight.leaving:
+            flight.live.polls.ask_now(flight.answer)
 
     async def resume_live(self, carried: Carried, job: Job, live: Live, row: Row) -> None:
         answer: Ticket | Made
@@ -463,7 +491,7 @@ class Maker:
         live.gate.outstanding += 1
         slot = Slot(live.gate)
         await self.see_through(
-            carried, job, live, row["id"], answer, slot, row["price"], self.clock.now()
+            carried, job, live, row["id"], answer, slot, paid_for(row, carried), self.clock.now()
         )
 
     async def end_job(
@@ -576,7 +604,3 @@ class Maker:
 _OUTCOMES: dict[type, Literal["made", "failed", "canceled", "unknown"]] = {
     Made: "made", Failed: "failed", Canceled: "canceled", Unknown: "unknown",
 }  # fmt: skip
-
-
-def _without_store(job: Job) -> Job:
-    return replace(job, stored=None)

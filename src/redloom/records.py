@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .errors import EpochPassed
+from .errors import EpochPassed, Withdrawn
 from .job import JobStatus, Request, request_from_json
 from .journal import Db, Journal, Row
 
@@ -273,6 +273,10 @@ class Records:
         )
         return changed > 0
 
+    async def finish_run(self, run: str) -> bool:
+        """An open run without pending jobs is done; whether it was such a one."""
+        return await self.journal.do(lambda db: db.run("finish_run", id=run), "run done") > 0
+
     async def own_run(
         self, run: str, owner: str, environment: str, *, budget: float | None = None
     ) -> None:
@@ -421,13 +425,18 @@ class Records:
     async def intend(self, intent: Intent) -> int:
         """Record that a POST is about to leave; the task's id.
 
-        Raises EpochPassed where another engine has taken over, and sqlite3.IntegrityError where
+        Raises EpochPassed where another engine has taken over, Withdrawn where the job is no
+        longer pending, and sqlite3.IntegrityError where
         a live task of the same key exists (a caller's mistake that the database stops).
         """
         values = _slots(intent)
 
         def add(db: Db) -> int:
             row = db.one("add_intent", **values)
+            if row is None and not db.value("job_waits", id=intent.job):
+                raise Withdrawn(
+                    "这一行已有结果；没有花钱。", "The row has its outcome; nothing was spent."
+                )
             if row is None:
                 raise EpochPassed(
                     "另一个 Redloom 进程已接手这个工作区；本进程不再花钱。",

@@ -218,10 +218,10 @@ def choose(
     still spend for one picture on average; None: as much as it likes.
     """
     able = [live for live in lives if live.takes(request) and not live.gate.stopped]
+    # Not waited for either: where the money does not reach, being quicker is of no use.
+    able = [live for live in able if not _too_dear(live, able, affordable)]
     free = [live for live in able if live.wait_s(now) == 0.0]
     for live in sorted(free, key=lambda one: (one.expected_s(now) or 0.0, _cost(one), one.name)):
-        if _too_dear(live, able, affordable):
-            continue
         if _worth(live, able, now, remaining):
             return live
     return None
@@ -234,11 +234,27 @@ def better_elsewhere(here: Live, lives: Iterable[Live], request: Request, now: f
     """
     stay = here.mean_s(now) * (1.0 + 1.0 / here.at_once)
     for live in lives:
-        idle = live is not here and live.takes(request) and live.wait_s(now) == 0.0
+        sound = live is not here and live.takes(request) and not live.breaker.open
+        idle = sound and live.wait_s(now) == 0.0
         expected = live.expected_s(now) if idle else None
         if expected is not None and live.gate.outstanding < live.at_once and expected < stay:
             return True
     return False
+
+
+def payable(request: Request, lives: Iterable[Live], here: Live, left: float | None) -> list[Live]:
+    """Where a job could go that is taken back from ``here``: its price there is free again then.
+
+    ``left``: what its run may still spend; None: as much as it likes.
+    """
+    able, _ = able_for(request, lives)
+    if here not in able:
+        return []
+    if left is None:
+        return able
+    prices = [one.price(asked_of(request, one).asked).amount or 0.0 for one in able]
+    left += prices[able.index(here)] + 1e-9
+    return [one for one, price in zip(able, prices, strict=True) if price <= left]
 
 
 def _cost(live: Live) -> float:
