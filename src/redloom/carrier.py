@@ -32,12 +32,12 @@ from .events import (
     Advanced,
     Done,
     Ended,
-    Money,
     Note,
     Started,
     Stream,
 )
 from .finish import Finisher
+from .floor import money_told, to_take_back
 from .image import clear_parts
 from .job import Request
 from .journal import Row
@@ -46,7 +46,7 @@ from .looking import Lost
 from .making import Maker
 from .records import Job, JobEnding, Records, Run
 from .retry import Policy
-from .route import Live, able_for, asked_of, better_elsewhere, choose, payable
+from .route import Live, able_for, asked_of, choose
 from .settle import CRASH_S
 
 log = logging.getLogger("redloom")
@@ -435,23 +435,14 @@ class Carrier:
     def _take_back(self) -> None:
         """In the drain: tasks that only wait at a busy endpoint while a better one is idle."""
         now = self.clock.now()
-        flights = self.maker.flights.values()
         if len(self.lives) < 2 or any(c.ready for c in self._runs.values()):
             return
-        if any(flight.leaving for flight in flights):
-            return  # one at a time: the next look sees what became of it
-        for flight in flights:
-            able = flight.slot.queued and not flight.stolen and flight.live.capabilities.cancels
-            if not able or flight.carried.stopping:
-                continue
-            lives, request = self._able(flight.carried, flight.job)
-            lives = payable(request, lives, flight.live, flight.carried.purse.left())
-            if better_elsewhere(flight.live, lives, request, now):
-                work = asyncio.get_running_loop().create_task(self.maker.take_back(flight))
-                flight.leaving = True
-                self._work.add(work)
-                work.add_done_callback(self._work.discard)
-                return
+        flight = to_take_back(list(self.maker.flights.values()), self._able, now)
+        if flight is not None:
+            flight.leaving = True
+            work = asyncio.get_running_loop().create_task(flight.take_back())
+            self._work.add(work)
+            work.add_done_callback(self._work.discard)
 
     def _note_backlog(self) -> None:
         """Whether an endpoint has more work than it can take now: its polls may be lazier then."""
@@ -570,7 +561,9 @@ class Carrier:
         """Tell the watchers, and let those who waited for the same picture go on."""
         carried.done(job)
         carried.shown = carried.shown or ending.status == "ok"
-        self._tell_money(carried, ending, price)
+        money = money_told(carried, ending, price)
+        if money is not None:
+            self.stream.tell(money)
         self.stream.tell(
             Done(
                 at=ending.ended, run=job.run, row=job.row, take=job.take, status=ending.status,
@@ -591,21 +584,6 @@ class Carrier:
             else:
                 waiting.put_back(twin)
         self.wake()
-
-    def _tell_money(
-        self, carried: Carried, ending: JobEnding, price: tuple[float | None, str]
-    ) -> None:
-        """Spent and committed so far, after an outcome that cost something."""
-        purse = carried.purse
-        if ending.status == "ok" and price[0]:
-            purse.spent += millionths(price[0])
-            self.stream.tell(
-                Money(
-                    at=ending.ended, run=carried.run.id, spent=purse.spent / 1e6,
-                    committed=purse.committed / 1e6, cap=carried.run.budget,
-                    currency=carried.run.currency or price[1],
-                )
-            )  # fmt: skip
 
     def later(self, carried: Carried, job: Job, at: float) -> None:
         """The job goes back to the queue at nominal time ``at``."""

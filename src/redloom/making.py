@@ -467,21 +467,6 @@ class Maker:
             tally.failures += 1
             await self._act(carried, job, flight.live, error, decision, task)
 
-    async def take_back(self, flight: Flight) -> None:
-        """Cancel a task that still waits at its service, so that its job can go elsewhere.
-
-        Free of charge where the service says that it did; else the task goes on as it was.
-        """
-        assert isinstance(flight.answer, Ticket)
-        flight.stolen = flight.leaving = True
-        try:
-            flight.leaving = await flight.live.provider.cancel(flight.answer)
-        except Exception as error:
-            flight.leaving = False
-            log.info("a waiting task could not be cancelled", exc_info=error)
-        if flight.leaving:
-            flight.live.polls.ask_now(flight.answer)
-
     async def resume_live(self, carried: Carried, job: Job, live: Live, row: Row) -> None:
         answer: Ticket | Made
         if row["ticket"]:
