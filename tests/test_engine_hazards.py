@@ -8,11 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from helpers.desk import engine
+import pytest
+
+from helpers.desk import desk, engine, live_of, run_record
+from redloom.carried import Carried, Purse
 from redloom.endpoint import Asked, Fitted, Lane, Made, Outcome, Price, Seen, Ticket
 from redloom.engine import Engine, Result, RunOptions
 from redloom.errors import (
     AccountEmpty,
+    FetchFailed,
     KeyRefused,
     Refused,
     ServiceError,
@@ -21,7 +25,12 @@ from redloom.errors import (
     Unavailable,
 )
 from redloom.events import Event
-from redloom.route import OPEN_AFTER
+from redloom.finish import _renewed
+from redloom.floor import Flight, to_take_back
+from redloom.job import Request
+from redloom.limit import Slot
+from redloom.records import Job
+from redloom.route import OPEN_AFTER, Live
 from redloom.testing import FakeProvider, Fate, JumpingClock, fake_endpoint, run
 
 T = TypeVar("T")
@@ -492,3 +501,139 @@ def test_what_could_not_be_paid_elsewhere_is_not_taken_back(tmp_path: Path) -> N
         assert not any(task.canceled for task in services[0].tasks.values())
 
     with_services(tmp_path, work, 2, before=before, rate=100.0)
+
+
+# memory
+
+
+@pytest.mark.parametrize("again", ["stored", "equal", "invalid", "unpaid"])
+def test_rows_that_cost_nothing_do_not_fill_memory(
+    again: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that are in the store, equal, refused or unpaid are taken in hand by the window."""
+    window = 16
+    monkeypatch.setattr("redloom.carrier.WINDOW", window)
+    monkeypatch.setattr("redloom.carried.WINDOW", window)
+
+    async def work(one: Engine, services: list[FakeProvider]) -> None:
+        rows, budget, options = words(200), None, RunOptions()
+        if again == "stored":
+            await one.generate(rows)
+        elif again == "equal":
+            rows = ["the same"] * 200
+        elif again == "invalid":
+            options = RunOptions(model="nobody's")
+        else:
+            budget = 0.2
+        most = 0
+
+        def look(_event: Event) -> None:
+            nonlocal most
+            assert one._carrier is not None
+            most = max([most, *(len(c.hand) for c in one._carrier._runs.values())])
+
+        one.stream_of_events.watch(look)
+        began = one.clock.now()
+        results = await one.generate(
+            rows, out=tmp_path / "o", options=options, budget=budget, currency="CNY"
+        )
+        assert len(results) == 200
+        assert most <= 3 * window
+        assert one.clock.now() - began < 60
+
+    with_services(tmp_path, work, slots=50, rate=1000.0)
+
+
+# the end of a process
+
+
+def test_what_is_being_written_at_the_end_is_written(tmp_path: Path) -> None:
+    """A picture whose finishing begins while the engine already settles down is on record."""
+    clock = JumpingClock()
+    provider = FakeProvider(clock.now)
+
+    async def main() -> str:
+        async with engine(tmp_path / "ws", (fake_endpoint(), provider), clock=clock) as one:
+            added = await one.add(["first"])
+            await asyncio.sleep(8.0)
+            carrier = one._carrier
+            assert carrier is not None
+            plain = carrier.finisher.finish
+
+            async def slowly(*how: Any) -> Any:
+                await asyncio.sleep(4.0)
+                return await plain(*how)
+
+            async def answer_late() -> None:
+                await asyncio.sleep(5.0)
+
+            carrier.finisher.finish = slowly  # type: ignore[method-assign, assignment]
+            provider.before_answer = answer_late
+            await one.add(["second"])
+            await asyncio.sleep(1.0)
+        async with desk(tmp_path / "ws") as records:
+            return str((await records.rows(added, (0, 0), 10))[0]["status"])
+
+    assert run(main()) == "ok"
+
+
+def test_an_engine_that_cannot_begin_is_told_to_followers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistake before the first turn hangs nobody."""
+
+    def broken(*_how: Any) -> None:
+        raise ValueError("broken")
+
+    monkeypatch.setattr("redloom.engine.clear_spilled", broken)
+
+    async def work(one: Engine, _services: list[FakeProvider]) -> str:
+        try:
+            await one.generate(["a"])
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    assert with_services(tmp_path, work) == "broken"
+
+
+# what is learnt
+
+
+def test_a_stop_while_a_link_is_renewed_leaves_the_picture_for_the_next_start() -> None:
+    """It is paid for, so the row says that it could not be fetched, not that there is a bug."""
+    clock = JumpingClock()
+    provider = FakeProvider(clock.now)
+    provider.poll_errors = lambda _number: KeyRefused("密钥无效", "the key is refused")
+
+    async def main() -> None:
+        with pytest.raises(FetchFailed):
+            await _renewed(live_of(provider, clock), Ticket("task-00001"))
+
+    run(main())
+
+
+def test_nothing_more_is_taken_back_while_one_is_leaving() -> None:
+    """Two tasks wait at a slow endpoint, one slot is idle elsewhere: one of them, not both."""
+    clock = JumpingClock()
+
+    async def main() -> None:
+        slow, quick = (live_of(FakeProvider(clock.now), clock, slots=1) for _ in range(2))
+        slow.capabilities = replace(slow.capabilities, cancels=True)
+        slow.timing.mean = 500.0
+        carried, job = Carried(run_record(), Purse()), Job(1, "r1", 1, 1, "k", Request("a"), {}, 0)
+        flights = []
+        for number in range(2):
+            slow.gate.outstanding += 1
+            slot = Slot(slow.gate)
+            slot.saw(False)
+            flights.append(Flight(slow, Ticket(f"t{number}"), slot, carried, job))
+
+        def able(_carried: Carried, job: Job) -> tuple[list[Live], Request]:
+            return [slow, quick], job.request
+
+        assert to_take_back(flights, able, clock.now()) is flights[0]
+        flights[0].leaving = True
+        assert to_take_back(flights, able, clock.now()) is None
+
+    run(main())

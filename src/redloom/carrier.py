@@ -33,12 +33,12 @@ from .events import (
     Advanced,
     Done,
     Ended,
-    Money,
     Note,
     Started,
     Stream,
 )
 from .finish import Finisher
+from .floor import money_told
 from .image import clear_parts
 from .job import Request
 from .journal import Row
@@ -85,6 +85,8 @@ class Carrier:
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _looked: float = -1.0
     _leaving: bool = False
+    _delivering: int = 0
+    """Rows that are being delivered from the store."""
 
     def __post_init__(self) -> None:
         self.maker = Maker(
@@ -178,6 +180,8 @@ class Carrier:
             task.cancel()
         await asyncio.gather(*self._work, return_exceptions=True)
         await self.maker.lookout.close()
+        if self.maker.critical:  # begun while we waited, and not stopped by a cancel
+            await asyncio.wait(self.maker.critical, timeout=limit_s)
         for polls in {id(live.polls): live.polls for live in self.lives}.values():
             await polls.close()
 
@@ -315,12 +319,8 @@ class Carrier:
 
     def _take_in(self, carried: Carried, job: Job) -> None:
         """Sort a job just read: already stored, being made, or ready to be made."""
-        if job.id in carried.hand or self._is_later(job):
-            return
-        carried.ready.append(job)
-
-    def _is_later(self, job: Job) -> bool:
-        return any(entry[3].id == job.id for entry in self._later)
+        if job.id not in carried.hand:
+            carried.ready.append(job)
 
     def _due(self) -> None:
         """Jobs whose pause is over become the next to go."""
@@ -355,10 +355,14 @@ class Carrier:
         self._bring_forward(carried)
         job = carried.ready[0]
         if job.key in self._keys:
+            if len(self._keys[job.key]) >= WINDOW:
+                return False
             self._keys[job.key].append((carried, carried.take()))
             return True
         if job.stored is not None:
-            self.begin(carried, carried.take(), self.maker.from_store(carried, job))
+            if self._delivering >= WINDOW:
+                return False
+            self.begin(carried, carried.take(), self._delivered(carried, job))
             return True
         if job.live_task is not None:
             self.begin(carried, carried.take(), self.maker.being_made(carried, job))
@@ -384,6 +388,14 @@ class Carrier:
             self.begin(carried, carried.take(), self.maker.from_store(carried, job))
             return True
         return self._start(carried, job, live)
+
+    async def _delivered(self, carried: Carried, job: Job) -> None:
+        """From the store; counted, so that memory stays flat however many rows are there."""
+        self._delivering += 1
+        try:
+            await self.maker.from_store(carried, job)
+        finally:
+            self._delivering -= 1
 
     def _bring_forward(self, carried: Carried) -> None:
         """Where the next job's endpoints are busy, the first job of another model goes before it:
@@ -542,7 +554,9 @@ class Carrier:
         """Tell the watchers, and let those who waited for the same picture go on."""
         carried.done(job)
         carried.shown = carried.shown or ending.status == "ok"
-        self._tell_money(carried, ending, price)
+        money = money_told(carried, ending, price)
+        if money is not None:
+            self.stream.tell(money)
         self.stream.tell(
             Done(
                 at=ending.ended, run=job.run, row=job.row, take=job.take, status=ending.status,
@@ -563,21 +577,6 @@ class Carrier:
             else:
                 waiting.put_back(twin)
         self.wake()
-
-    def _tell_money(
-        self, carried: Carried, ending: JobEnding, price: tuple[float | None, str]
-    ) -> None:
-        """Spent and committed so far, after an outcome that cost something."""
-        purse = carried.purse
-        if ending.status == "ok" and price[0]:
-            purse.spent += millionths(price[0])
-            self.stream.tell(
-                Money(
-                    at=ending.ended, run=carried.run.id, spent=purse.spent / 1e6,
-                    committed=purse.committed / 1e6, cap=carried.run.budget,
-                    currency=carried.run.currency or price[1],
-                )
-            )  # fmt: skip
 
     def later(self, carried: Carried, job: Job, at: float) -> None:
         """The job goes back to the queue at nominal time ``at``."""

@@ -424,6 +424,8 @@ class Engine:
                 yield self.result_of(row)
             if self._carrier is not None and self._carrier.fault is not None:
                 raise self._carrier.fault
+            if self._lead and self._lead.done() and not self._lead.cancelled():
+                self._lead.result()  # it ended by a mistake of ours: say so
             if over and not rows:
                 return
             if not rows:

@@ -264,6 +264,11 @@ class Withdrawn(RedloomError):
 
     code = "withdrawn"
 
+    def __init__(self) -> None:
+        super().__init__(
+            "这一行已有结果；没有花钱。", "The row has its outcome; nothing was spent."
+        )
+
 
 class Interrupted(RedloomError):
     """Stopped by the user; the same command goes on where it was."""

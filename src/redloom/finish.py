@@ -21,7 +21,6 @@ from .clock import Clock, offload
 from .download import Downloads, Fetched, Rules, own_host
 from .endpoint import Made, Picture, Ticket
 from .errors import (
-    EndpointStopped,
     FetchFailed,
     LinkExpired,
     PictureError,
@@ -237,8 +236,6 @@ async def _renewed(live: Live, ticket: Ticket | None) -> Picture:
     assert ticket is not None
     try:
         outcome = await live.provider.poll(ticket)
-    except EndpointStopped:
-        raise
     except ServiceError as error:
         raise FetchFailed(error.text.zh, error.text.en) from error
     if isinstance(outcome, Made):

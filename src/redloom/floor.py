@@ -5,16 +5,21 @@ May import: everything on the way before it.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+import logging
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .carried import Carried
+from .carried import Carried, millionths
 from .endpoint import Made, Ticket
+from .events import Money
+from .job import Request
 from .journal import Row
 from .limit import Slot
 from .records import Job, JobEnding
-from .route import Live
+from .route import Live, better_elsewhere, payable
+
+log = logging.getLogger("redloom")
 
 
 class Floor(Protocol):
@@ -64,3 +69,54 @@ class Flight:
     """It was tried to take it back; once is enough."""
     leaving: bool = False
     """It is being taken back: its end is still to be heard of."""
+
+    async def take_back(self) -> None:
+        """Cancel it where it still waits at its service, so that its job can go elsewhere.
+
+        Free of charge where the service says that it did; else the task goes on as it was.
+        """
+        assert isinstance(self.answer, Ticket)
+        self.stolen = self.leaving = True
+        try:
+            self.leaving = await self.live.provider.cancel(self.answer)
+        except Exception as error:
+            self.leaving = False
+            log.info("a waiting task could not be cancelled", exc_info=error)
+        if self.leaving:
+            self.live.polls.ask_now(self.answer)
+
+
+def to_take_back(
+    flights: Sequence[Flight],
+    able: Callable[[Carried, Job], tuple[list[Live], Request]],
+    now: float,
+) -> Flight | None:
+    """A task that only waits while a better endpoint is idle that its run can pay; one at a time,
+    so that what became of it is known before the next. ``able``: where a job may go.
+    """
+    if any(flight.leaving for flight in flights):
+        return None
+    for flight in flights:
+        waits = flight.slot.queued and not flight.stolen and not flight.carried.stopping
+        if not waits or not flight.live.capabilities.cancels:
+            continue
+        lives, request = able(flight.carried, flight.job)
+        lives = payable(request, lives, flight.live, flight.carried.purse.left())
+        if better_elsewhere(flight.live, lives, request, now):
+            return flight
+    return None
+
+
+def money_told(
+    carried: Carried, ending: JobEnding, price: tuple[float | None, str]
+) -> Money | None:
+    """Spent and committed so far, after an outcome that cost something."""
+    purse = carried.purse
+    if ending.status != "ok" or not price[0]:
+        return None
+    purse.spent += millionths(price[0])
+    return Money(
+        at=ending.ended, run=carried.run.id, spent=purse.spent / 1e6,
+        committed=purse.committed / 1e6, cap=carried.run.budget,
+        currency=carried.run.currency or price[1],
+    )  # fmt: skip

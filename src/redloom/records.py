@@ -414,20 +414,15 @@ class Records:
 
     async def intend(self, intent: Intent) -> int:
         """Record that a POST is about to leave; the task's id.
-
-        Raises EpochPassed where another engine has taken over, Withdrawn where the job is no
-        longer pending, and sqlite3.IntegrityError where
-        a live task of the same key exists (a caller's mistake that the database stops).
+        Raises EpochPassed (another engine has taken over), Withdrawn (the job is not pending any
+        more), sqlite3.IntegrityError (a live task of the same key exists: a caller's mistake).
         """
-        values = _slots(intent)
 
         def add(db: Db) -> int:
-            row = db.one("add_intent", **values)
-            if row is None and not db.value("job_waits", id=intent.job):
-                raise Withdrawn(
-                    "这一行已有结果；没有花钱。", "The row has its outcome; nothing was spent."
-                )
+            row = db.one("add_intent", **_slots(intent))
             if row is None:
+                if not db.value("job_waits", id=intent.job):
+                    raise Withdrawn
                 raise EpochPassed(
                     "另一个 Redloom 进程已接手这个工作区；本进程不再花钱。",
                     "Another Redloom process has taken over this workspace; this one spends no more.",

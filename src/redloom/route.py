@@ -242,6 +242,21 @@ def better_elsewhere(here: Live, lives: Iterable[Live], request: Request, now: f
     return False
 
 
+def payable(request: Request, lives: Iterable[Live], here: Live, left: float | None) -> list[Live]:
+    """Where a job could go that is taken back from ``here``: its price there is free again then.
+
+    ``left``: what its run may still spend; None: as much as it likes.
+    """
+    able, _ = able_for(request, lives)
+    if here not in able:
+        return []
+    if left is None:
+        return able
+    prices = [one.price(asked_of(request, one).asked).amount or 0.0 for one in able]
+    left += prices[able.index(here)] + 1e-9
+    return [one for one, price in zip(able, prices, strict=True) if price <= left]
+
+
 def _cost(live: Live) -> float:
     """What a picture costs there, to choose between equals; unknown counts as the dearest."""
     price = live.endpoint.price or live.provider.price(Asked("", live.endpoint.model))
