@@ -272,7 +272,10 @@ def _too_dear(live: Live, able: Sequence[Live], affordable: float | None) -> boo
 
 
 def _worth(live: Live, able: Sequence[Live], now: float, remaining: int) -> bool:
-    """Whether it would be done with the job before the others were done with everything."""
+    """Whether it would be done with the job before the others were done with everything.
+
+    With a reserve of half its spread: what it is late by at the very end, the whole run is late by.
+    """
     others = [one for one in able if one is not live and one.expected_s(now) is not None]
     speed = sum(one.per_second(now) for one in others)
     mine = live.expected_s(now)
@@ -281,7 +284,8 @@ def _worth(live: Live, able: Sequence[Live], now: float, remaining: int) -> bool
     work = remaining + sum(one.gate.outstanding for one in others)
     at_once = sum(one.at_once for one in others)
     last = min(one.idle_s(now) or 0.0 for one in others)
-    return mine <= max(0, work - at_once) / speed + last
+    reserve = live.timing.sigma * live.mean_s(now) / 2.0
+    return mine + reserve <= max(0, work - at_once) / speed + last
 
 
 def asked_of(request: Request, live: Live, *, seed: int | None = None) -> Fitted:
