@@ -56,6 +56,40 @@ def test_an_outline_is_edited_and_made(made: Rig) -> None:
     assert again.status_code == 409
 
 
+@pytest.mark.parametrize("asked", [None, 2, 0])
+def test_the_outline_says_which_pictures_are_made(made: Rig, asked: int | None) -> None:
+    """What it lists is what would be bought; edited, it decides alone, more or fewer than asked."""
+    form = {"story": STORY, "step": "outline", "images": asked}
+    note = made.client.post("/api/notes", json=form).json()["id"]
+    outline = made.wait_note(note, "outline")["outline"]
+    assert len(outline["pictures"]) == (4 if asked is None else asked)
+    prompts = [f"{note} picture {k}" for k in range(6)]
+    outline["pictures"] = [{"purpose": "cover", "prompt": prompts[0]}] + [
+        {"purpose": "page", "prompt": words, "page": k} for k, words in enumerate(prompts[1:], 1)
+    ]
+    put = made.client.put(f"/api/notes/{note}/outline", json=outline).json()
+    assert put["settings"]["images"] == 6
+    made.client.post(f"/api/notes/{note}/make")
+    shown = made.wait_note(note)
+    assert [one["status"] for one in shown["pictures"]] == ["ok"] * 6
+    bought = [t.asked.prompt for t in made.provider.tasks.values()]
+    assert sorted(words for words in bought if words.startswith(note)) == prompts
+    outline["pictures"] = outline["pictures"] * 2
+    assert made.client.put(f"/api/notes/{note}/outline", json=outline).status_code == 422
+
+
+def test_an_outline_without_pictures_buys_none(made: Rig) -> None:
+    """All pictures deleted: typeset cards only, though the note was begun with an open number."""
+    note = made.client.post("/api/notes", json={"story": STORY, "step": "outline"}).json()["id"]
+    outline = made.wait_note(note, "outline")["outline"]
+    before = made.provider.submits
+    outline["pictures"] = []
+    made.client.put(f"/api/notes/{note}/outline", json=outline)
+    made.client.post(f"/api/notes/{note}/make")
+    assert made.wait_note(note)["pictures"] == []
+    assert made.provider.submits == before
+
+
 def test_edits_are_free_and_leave_the_rest(made: Rig) -> None:
     """Text, title, theme, cover, body: no purchase; other cards keep every byte."""
     note = made.client.post("/api/notes", json={"story": STORY, "images": 2}).json()["id"]

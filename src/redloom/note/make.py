@@ -224,16 +224,32 @@ def _titled(plan: NotePlan, title: str | None) -> NotePlan:
 
 def _wanted(plan: NotePlan, settings: NoteSettings) -> list[PictureWanted]:
     """The cover's picture, then pages', as many as asked for and planned."""
-    most = 1 + AUTO_PAGE_PICTURES if settings.images is None else settings.images
-    ranked = sorted(range(len(plan.prompts)), key=lambda at: plan.prompts[at].purpose != "cover")
+    chosen, ranked = _chosen(plan, settings.images), _ranked(plan)
     leader = ranked[0] + 1 if settings.consistent and ranked else None
     return [
         PictureWanted(
             at + 1, plan.prompts[at].purpose, plan.prompts[at].prompt, settings.ratio,
             like=leader if at + 1 != leader else None,
         )
-        for at in sorted(_evenly(ranked, most))
+        for at in chosen
     ]  # fmt: skip
+
+
+def with_pictures(plan: NotePlan, images: int | None) -> NotePlan:
+    """``plan`` with those pictures alone that would be made of it where ``images`` are asked for."""
+    kept = tuple(plan.prompts[at] for at in _chosen(plan, images))
+    return plan.model_copy(update={"prompts": kept})
+
+
+def _chosen(plan: NotePlan, images: int | None) -> list[int]:
+    """Which of the plan's pictures are made, by their place in it."""
+    most = 1 + AUTO_PAGE_PICTURES if images is None else images
+    return sorted(_evenly(_ranked(plan), most))
+
+
+def _ranked(plan: NotePlan) -> list[int]:
+    """The plan's pictures, the cover's first."""
+    return sorted(range(len(plan.prompts)), key=lambda at: plan.prompts[at].purpose != "cover")
 
 
 def opened(pictures: Sequence[Illustrated]) -> list[Illustrated]:

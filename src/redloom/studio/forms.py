@@ -208,7 +208,8 @@ class OutlineForm(Form):
     tags: Annotated[list[Name], Field(max_length=30)] = []
     closing: Annotated[str, Field(max_length=2000)] = ""
     pages: Annotated[list[Annotated[str, Field(max_length=LONGEST_PROMPT)]], Field(max_length=60)]
-    pictures: Annotated[list[PictureItem], Field(max_length=18)] = []
+    pictures: Annotated[list[PictureItem], Field(max_length=9)] = []
+    """All of them are made, and no others."""
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [

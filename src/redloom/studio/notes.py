@@ -27,7 +27,7 @@ from redloom.journal import Row
 from redloom.lang import Text
 from redloom.note.from_run import illustrated, label_card
 from redloom.note.illustrator import Illustrated, PictureWanted
-from redloom.note.make import NoteEvent, NoteSettings, make_note
+from redloom.note.make import NoteEvent, NoteSettings, make_note, with_pictures
 from redloom.note.plan import NotePlan
 from redloom.note.redo import Change, redo_note
 from redloom.note.source import Source, parse_source
@@ -197,8 +197,8 @@ class Notes:
                 await self._set(note, state="outline")
                 return
         kept = _kept(json.loads(row["plan"]))
-        paints = self.buy is not None and not asked.get("offline") and asked.get("images") != 0
-        illustrate = self._illustrator(note, asked) if paints and self._can_paint(asked) else None
+        paints = self._paints(asked) and asked.get("images") != 0
+        illustrate = self._illustrator(note, asked) if paints else None
 
         def stage(event: NoteEvent) -> None:
             if event.stage in ("painting", "setting"):
@@ -215,8 +215,11 @@ class Notes:
         writer = self.writer(asked)
         wish = Wish(asked.get("style") or "photo", asked.get("pages"), asked.get("author") or "")
         written = await writer.write(source, wish)
+        planned = written.plan
+        if asked.get("step") == "outline":  # it lists what would be bought, no more
+            planned = with_pictures(planned, asked.get("images") if self._paints(asked) else 0)
         plan = {
-            "plan": written.plan.to_json(), "warnings": [list(text) for text in written.warnings],
+            "plan": planned.to_json(), "warnings": [list(text) for text in written.warnings],
             "usage": written.usage, "name": writer.name, "identity": writer.identity,
         }  # fmt: skip
         title = asked.get("title") or written.plan.titles[0].text
@@ -230,6 +233,10 @@ class Notes:
         named = asked.get("writer") or "auto"
         named = self.settings.writer if named == "auto" else named
         return writer_of(replace(self.settings, writer=named), offline=bool(asked.get("offline")))
+
+    def _paints(self, asked: Mapping[str, Any]) -> bool:
+        """Whether this note's pictures would be bought at all."""
+        return self.buy is not None and not asked.get("offline") and self._can_paint(asked)
 
     def _can_paint(self, asked: Mapping[str, Any]) -> bool:
         """Whether there is an endpoint for pictures; cards alone are none unless they were named."""
@@ -289,15 +296,16 @@ class Notes:
         self.begin(note)
 
     async def replan(self, note: str, plan: NotePlan) -> None:
-        """An edited outline: it is set as it stands, its pages cut where they are."""
+        """An edited outline: it is set as it stands, its pages cut where they are, its pictures
+        all made and no others, however many the note was begun with.
+        """
         row = self.must(note, "")
         if row["state"] != "outline":
             raise _busy()
         kept = {**json.loads(row["plan"]), "plan": plan.to_json()}
         title = plan.titles[0].text
         asked = {**json.loads(row["asked"]), "pages": None, "title": title}
-        if asked.get("images") is not None:
-            asked["images"] = len(plan.prompts)
+        asked["images"] = len(plan.prompts)
         await self._set(
             note, plan=json.dumps(kept, ensure_ascii=False), title=title,
             asked=json.dumps(asked, ensure_ascii=False),

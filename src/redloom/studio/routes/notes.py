@@ -15,7 +15,7 @@ from redloom.clock import offload
 from redloom.money import Estimate
 from redloom.note.export import export_note, zip_bytes
 from redloom.note.folder import HISTORY, RECORD, record_of
-from redloom.note.make import AUTO_PAGE_PICTURES
+from redloom.note.make import with_pictures
 from redloom.note.plan import NotePlan
 from redloom.note.redo import Change, card_markdown
 from redloom.note.source import parse_source
@@ -64,9 +64,9 @@ async def plan(form: PlanForm, house: Here) -> Json:
     wish = Wish(form.style, form.pages, form.author)
     written = await LocalWriter().write(source, wish)
     theme, ratio = form.theme or "paper", form.ar
-    shown = await offload(outline_json, written.plan, theme, ratio, form.pages)
-    most = 1 + AUTO_PAGE_PICTURES if form.images is None else form.images
-    wanted = written.plan.prompts[:most] if lives else ()
+    planned = with_pictures(written.plan, form.images if lives else 0)
+    shown = await offload(outline_json, planned, theme, ratio, form.pages)
+    wanted = planned.prompts
     prompts = [Prompt(one.prompt, size=ratio) for one in wanted]
     each = [(lives[0].endpoint.model, dearest(lives, prompt, {})) for prompt in prompts]
     cards = 1 + len(shown["pages"]) + bool(shown["closing"]) + max(0, len(wanted) - 1)

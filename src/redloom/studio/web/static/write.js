@@ -135,7 +135,6 @@ class Page {
     const story = this.story.value.trim();
     if (!story) { this.story.focus(); return; }
     const body = asked(story, this.settings);
-    if (step === "outline" && body.images === undefined) body.images = 9; // the outline itself says which
     const made = await attempt(() => post("api/notes", { ...body, step }, { key: `${this.key}-${step}` }), step === "all" ? this.go : this.outline);
     if (!made) return;
     keep(DRAFT, null);
