@@ -12,9 +12,11 @@ from typing import Any
 import httpx
 import pytest
 
+from redloom.lang import Text
 from redloom.studio.options import Options
+from redloom.studio.words import language_of
 from redloom.testing import FakeProvider
-from studio_rig import Rig, rig
+from studio_rig import SPEED, Rig, rig
 
 Json = dict[str, Any]
 
@@ -198,6 +200,53 @@ def test_an_upload_cannot_name_other_files(shared: Rig, tmp_path: Path) -> None:
     run = shared.client.post("/api/runs", json={"upload": sent.json()["upload"]}).json()["id"]
     shared.wait_run(run)
     assert all(not task.asked.references for task in shared.provider.tasks.values())
+
+
+def test_errors_come_in_the_callers_language(tmp_path: Path) -> None:
+    """Row, event and OpenAI's answer; what the journal has stays beside it as recorded."""
+
+    def refuse(provider: FakeProvider) -> None:
+        provider.script = lambda _asked, _n: "refused"
+
+    with rig(tmp_path / "ws", change=refuse) as made:
+        run = begin(made, ["no"])
+        made.wait_run(run)
+        rows = [
+            made.client.get(f"/api/runs/{run}/rows/1", headers={"Accept-Language": lang}).json()
+            for lang in ("zh", "en")
+        ]
+        assert [language_of(row["error"]) for row in rows] == ["zh", "en"]
+        assert rows[0]["recorded"] == rows[1]["recorded"] in (rows[0]["error"], rows[1]["error"])
+        for lang in ("zh", "en"):
+            with made.client.stream("GET", f"/api/runs/{run}/events?lang={lang}") as answer:
+                line = next(one for one in answer.iter_lines() if '"message"' in one)
+            assert language_of(json.loads(line[6:])["message"]) == lang
+            answered = made.client.post(
+                "/v1/images/generations", json={"prompt": "no"}, headers={"X-Redloom-Lang": lang}
+            )
+            assert language_of(answered.json()["error"]["message"]) == lang
+
+
+def test_the_server_tells_its_time(shared: Rig) -> None:
+    """The session and every stream's beginning say what time it is here, and how fast it goes."""
+    clock = shared.client.get("/api/session").json()["clock"]
+    assert clock["speed"] == SPEED
+    assert 0 <= shared.house.now() - clock["now"] < 60 * SPEED
+    with shared.client.stream("GET", "/api/events") as answer:
+        line = next(one for one in answer.iter_lines() if one.startswith("data: "))
+    assert json.loads(line[6:])["now"] > clock["now"]
+
+
+def test_a_quota_counts_down_in_seconds(shared: Rig) -> None:
+    """What holds an endpoint is in the run from the first look on, in nominal seconds from now."""
+    run = begin(shared, ["held"], fresh=True)
+    shared.wait_run(run)
+    until = shared.house.now() + 5000
+    shared.house.show.moment.held["fake"] = (until, Text("等", "wait"))
+    held = shared.client.get(f"/api/runs/{run}", headers={"Accept-Language": "en"}).json()["held"]
+    del shared.house.show.moment.held["fake"]
+    assert (held[0]["until"], held[0]["reason"]) == (until, "wait")
+    assert 0 < held[0]["seconds"] <= 5000
 
 
 def test_feedback_is_kept_and_counted(shared: Rig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from redloom.studio.words import language_of
 from redloom.testing import FakeProvider
 from studio_rig import Rig, rig
 
+Json = dict[str, Any]
 STORY = (Path(__file__).resolve().parents[1] / "examples" / "hutong.txt").read_text("utf-8")
 
 
@@ -88,6 +91,52 @@ def test_an_outline_without_pictures_buys_none(made: Rig) -> None:
     made.client.post(f"/api/notes/{note}/make")
     assert made.wait_note(note)["pictures"] == []
     assert made.provider.submits == before
+
+
+def told(made: Rig, path: str, until: str, lang: str = "zh") -> list[tuple[str, Json]]:
+    """Events of a stream up to the first note in the state ``until``."""
+    found: list[tuple[str, Json]] = []
+    name = ""
+    with made.client.stream("GET", path, headers={"Accept-Language": lang}) as answer:
+        for line in answer.iter_lines():
+            if line.startswith("event: "):
+                name = line[7:]
+            elif line.startswith("data: "):
+                found.append((name, json.loads(line[6:])))
+                if name == "note" and found[-1][1]["note"]["state"] == until:
+                    return found
+    return found
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_one_stream_tells_the_pictures_too(tmp_path: Path, lang: str) -> None:
+    """Each picture's way from waiting to its address, and the money, in the reader's language."""
+
+    def some(provider: FakeProvider) -> None:
+        provider.script = lambda asked, _n: "refused" if "two" in asked.prompt else "made"
+        provider.seconds = lambda _prompt: 60.0
+
+    with rig(tmp_path / "ws", change=some) as server:
+        form = {"story": STORY, "step": "outline"}
+        note = server.client.post("/api/notes", json=form).json()["id"]
+        outline = server.wait_note(note, "outline")["outline"]
+        outline["pictures"] = [{"purpose": "cover", "prompt": "one"}, {"prompt": "two", "page": 1}]
+        server.client.put(f"/api/notes/{note}/outline", json=outline)
+        server.client.post(f"/api/notes/{note}/make")
+        found = told(server, f"/api/notes/{note}/events", "done", lang)
+    assert found[0][0] == "snapshot"
+    assert found[0][1]["now"] > 0
+    pictures = found[0][1]["note"]["pictures"] + [d["picture"] for n, d in found if n == "picture"]
+    first = [one for one in pictures if one["row"] == 1]
+    assert first[-1]["status"] == "ok"
+    assert first[-1]["url"].startswith(server.url)
+    assert "pending" in [one["status"] for one in first]
+    second = [one for one in pictures if one["row"] == 2][-1]
+    assert second["status"] == "refused"
+    assert language_of(second["error"]) == lang
+    assert [d["money"]["spent"] for n, d in found if n == "money"][-1] == {"CNY": 0.2}
+    stages = [d["note"]["stage"]["text"] for n, d in found if n == "note"]
+    assert stages[-1] == ("完成" if lang == "zh" else "Done")
 
 
 def test_edits_are_free_and_leave_the_rest(made: Rig) -> None:

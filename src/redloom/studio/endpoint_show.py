@@ -1,6 +1,6 @@
 """Endpoints as the API shows them: what they are, what they learnt, what was kept of their work.
 
-May import: settings, providers, route, studio.{house,callers,show}.
+May import: settings, providers, route, studio.{house,callers,show,words}.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from redloom.settings import EndpointConfig, masked
 from .callers import Caller
 from .house import House
 from .show import rounded
+from .words import stopped_words
 
 Json = dict[str, Any]
 
@@ -122,7 +123,8 @@ def _now(house: House, live: Live) -> Json:
         "lane": live.lane, "outstanding": gate.outstanding, "slots": gate.slots.limit,
         "rate": gate.pace.rate, "taught": gate.pace.taught,
         "ready_in_s": None if gate.wait_s(now) is None else round(gate.wait_s(now) or 0.0, 2),
-        "until": until if until > now else None, "stopped": gate.stopped, "refusals": gate.refusals,
+        "until": until if until > now else None, "stopped": stopped_words(gate.stopped, house.show.moment.stopped.get(live.name)) if gate.stopped else "",
+        "refusals": gate.refusals,
         "median_s": round(live.timing.median, 2),
     }  # fmt: skip
 

@@ -5,7 +5,7 @@ slowly) gets every one of them, none twice. A client holds nothing but its place
 ring; when it falls off the ring it reads the journal from its last id. What is only of the moment
 (a row moved on, a quota's countdown) goes into the ring alone.
 
-May import: events, engine, journal, studio.{memory,show,chores}.
+May import: events, engine, journal, lang, studio.{memory,show,chores,words}.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import contextlib
 import json
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,10 +34,12 @@ from redloom.events import (
     Submitted,
 )
 from redloom.journal import Row
+from redloom.lang import Lang, language
 
 from .chores import Chores
 from .memory import Listing, Memory
-from .show import Json, Show
+from .show import Json, Show, held_json
+from .words import LANGS, Said, in_language
 
 RING = 512
 PAGE = 200
@@ -54,18 +56,34 @@ _STAGES: dict[type[Event], str] = {
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One event, encoded once for everybody. ``owner`` is the caller whom it concerns."""
+    """One event, encoded once for everybody. ``owner`` is the caller whom it concerns.
+
+    ``data`` is Chinese; ``english`` differs only where the event holds words of ours.
+    """
 
     data: bytes
     mark: Mark | None = None
     owner: str = ""
+    english: bytes = b""
+
+    def sent(self, root: bytes, lang: Lang) -> bytes:
+        """As one reader gets it."""
+        data = self.english if lang == "en" and self.english else self.data
+        return data.replace(ROOT.encode(), root)
 
 
 def frame(event: str, data: Mapping[str, Any], mark: Mark | None = None, owner: str = "") -> Frame:
     """An SSE frame with its id, if it is part of the record."""
     head = f"id: {mark[0]}.{mark[1]}\n" if mark is not None else ""
-    body = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    return Frame(f"{head}event: {event}\ndata: {body}\n\n".encode(), mark, owner)
+    zh, en = (
+        f"{head}event: {event}\ndata: {_compact(in_language(data, lang))}\n\n".encode()
+        for lang in LANGS
+    )
+    return Frame(zh, mark, owner, b"" if en == zh else en)
+
+
+def _compact(data: Any) -> str:
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
 
 
 def mark_of(text: str | None) -> Mark:
@@ -74,6 +92,31 @@ def mark_of(text: str | None) -> Mark:
     if all(part.isascii() and part.isdigit() and len(part) < 18 for part in (first, second)):
         return int(first), int(second)
     return 0, 0
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What a look at a note's pictures saw. ``card`` is the card that is redone, if one is."""
+
+    run: str
+    pictures: list[Json]
+    money: Json
+    card: int | None = None
+
+    @property
+    def moving(self) -> bool:
+        """Whether more is to come."""
+        return any(one["status"] == "pending" for one in self.pictures)
+
+    def events(self) -> Iterator[tuple[str, str, Json]]:
+        """What of it changes by itself, the event's name, and its data."""
+        for one in self.pictures:
+            yield f"{self.run} {one['row']}", "picture", {"run": self.run, "picture": one, "card": self.card}  # fmt: skip
+        yield f"{self.run} money", "money", {"run": self.run, "money": self.money}
+
+
+Look = Callable[[bool], Awaitable[Looked | None]]
+"""Looks at a note's pictures; without need (False) only while the note is at work."""
 
 
 @dataclass
@@ -143,6 +186,8 @@ class Feed:
     clients: int = 0
     _channels: dict[str, Channel] = field(default_factory=dict)
     _wakes: dict[str, asyncio.Event] = field(default_factory=dict)
+    _followed: dict[str, str] = field(default_factory=dict)
+    """Runs of pictures to the note that somebody watches."""
     _touched: set[str] = field(default_factory=set)
     """Runs that something happened to since the last look at all; some are over by then."""
 
@@ -169,7 +214,7 @@ class Feed:
         """A run was paused, reordered, … by us: look at once."""
         if "" in self._wakes:
             self._touched.add(run)
-        for name in (run, ""):
+        for name in (run, "", self._followed.get(run, "")):
             if name in self._wakes:
                 self._wakes[name].set()
 
@@ -182,12 +227,11 @@ class Feed:
             moment.stages.setdefault(event.run, {})[at] = stage
             self._tell_progress(event, at, stage)
         elif isinstance(event, Held):
-            moment.held[event.endpoint] = (event.until, str(event.reason))
-            seconds = max(0.0, round(event.until - event.at, 1))
-            said = {"endpoint": event.endpoint, "until": event.until, "seconds": seconds, "reason": str(event.reason)}  # fmt: skip
-            self._tell_all("held", said)
+            moment.held[event.endpoint] = (event.until, event.reason)
+            self._tell_all("held", held_json(event.endpoint, event.until, event.reason, event.at))
         elif isinstance(event, Stopped):
-            self._tell_all("stopped", {"endpoint": event.endpoint, "reason": str(event.reason)})
+            moment.stopped[event.endpoint] = event.reason
+            self._tell_all("stopped", {"endpoint": event.endpoint, "reason": Said(event.reason)})
         elif isinstance(event, Done):
             moment.stages.get(event.run, {}).pop((event.row, event.take), None)
             self.changed(event.run)
@@ -201,6 +245,8 @@ class Feed:
             self._channels[name].push(frame(event, data))
 
     def _tell_progress(self, event: Event, at: tuple[int, int], stage: str) -> None:
+        if event.run in self._followed:
+            self._wakes[self._followed[event.run]].set()
         channel = self._channels.get(event.run)
         if channel is None:
             return
@@ -221,16 +267,20 @@ class Feed:
         ):
             yield data
 
-    async def note(self, note: str, root: str, snapshot: Callable[[], Any]) -> AsyncIterator[bytes]:
-        """The events of one note."""
-        async for data in self._stream(note, root, None, snapshot, None):
+    async def note(
+        self, note: str, root: str, snapshot: Callable[[], Any], look: Look
+    ) -> AsyncIterator[bytes]:
+        """The events of one note, those of its pictures with them."""
+        async for data in self._stream(
+            note, root, None, snapshot, lambda: self._pump_note(note, look)
+        ):
             yield data
 
     async def everything(self, root: str, owner: str) -> AsyncIterator[bytes]:
         """What happens to any run or note that ``owner`` may see (empty: all)."""
 
         async def nothing() -> Frame:
-            return frame("snapshot", {})
+            return frame("snapshot", {"now": self.engine.clock.now()})
 
         async for data in self._stream("", root, None, nothing, self._pump_all, owner):
             yield data
@@ -244,21 +294,21 @@ class Feed:
         pump: Callable[[], Any] | None,
         owner: str = "",
     ) -> AsyncIterator[bytes]:
-        told = root.encode()
+        told, lang = root.encode(), language()
         channel = self._enter(name, pump)
         reader = Reader(channel, channel.end, mark, owner)
         try:
-            yield _for((await snapshot()).data, told)
+            yield (await snapshot()).sent(told, lang)
             async for one in self._catch_up(name, reader):
-                yield _for(one.data, told)
+                yield one.sent(told, lang)
             while not self.closed:
                 pulse, fresh = channel.pulse, reader.take()
                 if fresh is None:
                     async for one in self._catch_up(name, reader):
-                        yield _for(one.data, told)
+                        yield one.sent(told, lang)
                     continue
                 for one in fresh:
-                    yield _for(one.data, told)
+                    yield one.sent(told, lang)
                 if not fresh and not await _beats(pulse):
                     yield b": still here\n\n"
         finally:
@@ -297,7 +347,8 @@ class Feed:
     async def _snapshot(self, run: str) -> Frame:
         stages = await self.show.stages(run)
         active = [{"row": at[0], "take": at[1], "stage": stage} for at, stage in stages.items()]
-        return frame("snapshot", {"run": await self.show.run(run, ROOT), "active": active})
+        shown = await self.show.run(run, ROOT)
+        return frame("snapshot", {"run": shown, "active": active, "now": self.engine.clock.now()})
 
     async def _recorded(self, run: str, mark: Mark) -> AsyncIterator[Frame]:
         """Outcomes behind ``mark``, in the journal's order, a page at a time."""
@@ -346,6 +397,24 @@ class Feed:
             if _is_over(now) and not finished and now is not None:
                 channel.push(_finish(now))
             last, finished = now, _is_over(now)
+
+    async def _pump_note(self, note: str, look: Look) -> None:
+        """Tell how far a note's pictures are for as long as anybody watches it."""
+        channel, wake = self._channels[note], self._wakes[note]
+        last: dict[str, Json] = {}
+        moving = False
+        while channel.clients and not self.closed and self._wakes.get(note) is wake:
+            now = await look(moving)
+            moving = now is not None and now.moving
+            if now is not None:
+                self._followed[now.run] = note
+                for key, event, data in now.events():
+                    if last.get(key) != data:
+                        channel.push(frame(event, {"note": note, **data}))
+                    last[key] = data
+            await _awake(wake, LOOK_S)
+        for run in [run for run, follower in self._followed.items() if follower == note]:
+            del self._followed[run]
 
     async def _pump_all(self) -> None:
         """Look at the open runs of all processes for as long as anybody watches."""
@@ -396,15 +465,13 @@ async def _beats(pulse: asyncio.Event) -> bool:
     return True
 
 
-def _for(data: bytes, root: bytes) -> bytes:
-    return data.replace(ROOT.encode(), root)
-
-
 def _told(run: Json | None) -> Any:
     """What is worth an event when it changes."""
     if run is None:
         return None
-    return tuple(str(run[name]) for name in ("state", "counts", "priority", "waits_for", "in_flight", "complete", "held", "carried"))  # fmt: skip
+    held = [(one["endpoint"], one["until"]) for one in run["held"]]
+    names = ("state", "counts", "priority", "waits_for", "in_flight", "complete", "carried")
+    return held, tuple(str(run[name]) for name in names)
 
 
 def _is_over(run: Json | None) -> bool:

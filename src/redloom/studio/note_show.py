@@ -1,6 +1,6 @@
 """Notes as the API shows them: outline, cards, words held against the platform's limits.
 
-May import: note, lang, journal, studio.{memory,show,outline,pictures}.
+May import: note, lang, journal, studio.{feed,memory,show,outline,pictures,words}.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from redloom.note.plan import NotePlan
 from redloom.note.rules import LIMITS, Post, title_length, utf16_length
 from redloom.typeset.theme import SIZES
 
+from .feed import Looked
 from .memory import Memory
 from .outline import outline_json
 from .show import Show
+from .words import Said
 
 Json = dict[str, Any]
 
@@ -77,7 +79,7 @@ class NoteShow:
         shown |= {
             "story": row["story"],
             "outline": outline,
-            "pictures": await self._pictures(row, outline, root),
+            "pictures": await self._pictures(row, row["run"], root),
         }
         shown |= (
             _done(record)
@@ -93,9 +95,9 @@ class NoteShow:
         money = run["money"] if run else {"spent": {}, "maybe": {}, "unpriced": 0}
         return {
             "id": row["id"], "title": row["title"], "state": row["state"], "created": row["created"],
-            "updated": row["updated"], "stage": {"name": row["state"], "text": str(_STAGES.get(row["state"], Text("", "")))},
+            "updated": row["updated"], "stage": {"name": row["state"], "text": Said(_STAGES.get(row["state"], Text("", "")))},
             "error": _error(row["error"]), "settings": _settings(json.loads(row["asked"])),
-            "run": row["run"] or None, "money": money, "cards": cards, "cover": cards[0] if cards else None,
+            "run": row["run"] or None, "money": money, "held": run["held"] if run else [], "cards": cards, "cover": cards[0] if cards else None,
             "post": _post(record) if record else None,
             "urls": {
                 "self": at, "events": f"{at}/events", "zip": f"{at}/export.zip",
@@ -103,26 +105,46 @@ class NoteShow:
             },
         }  # fmt: skip
 
-    async def _pictures(self, row: Row, outline: Json | None, root: str) -> list[Json]:
-        """The pictures that are made for it, as its run knows them."""
-        if not row["run"]:
+    async def watched(self, row: Row, root: str) -> Json:
+        """As a stream begins with it: brief, with the pictures that its events then change."""
+        shown = await self.brief(row, root)
+        return {**shown, "pictures": await self._pictures(row, row["run"], root)}
+
+    async def look(self, note: str, needed: bool, root: str) -> Looked | None:
+        """How far its pictures are; None where it has none or, unless ``needed``, is not at work."""
+        row = self.memory.note(note)
+        if row is None or not (needed or row["state"] in _AT_WORK):
+            return None
+        doing = json.loads(row["doing"]) if row["doing"] else {}
+        run = doing.get("run") or ("" if doing else row["run"])
+        shown = await self.show.run(run, root) if run else None
+        if shown is None:
+            return None
+        pictures = await self._pictures(row, run, root)
+        return Looked(run, pictures, shown["money"], doing.get("page"))
+
+    async def _pictures(self, row: Row, run: str, root: str) -> list[Json]:
+        """The pictures that are made for it, as their run knows them."""
+        if not run:
             return []
-        rows, _ = await self.memory.rows(row["run"], (), "", 0, 50)
-        prompts = {one["prompt"]: one for one in (outline or {}).get("pictures", ())}
+        rows, _ = await self.memory.rows(run, (), "", 0, 50)
+        plan = json.loads(row["plan"])["plan"] if row["plan"] else {}
+        places = {one["prompt"]: at for at, one in enumerate(plan.get("prompts", ()), 1)}
         found = []
-        for one in await self.show.rows(row["run"], rows, root):
-            planned = prompts.get(one["prompt"], {})
+        for one in await self.show.rows(run, rows, root):
             picture = one["picture"] or {}
             found.append(
                 {
-                    "row": planned.get("row", one["row"]), "purpose": one["id"] or "page",
-                    **{name: one[name] for name in ("prompt", "status", "stage", "error", "price", "currency", "feedback")},
+                    "row": places.get(one["prompt"], one["row"]), "purpose": one["id"] or "page",
+                    **{name: one[name] for name in _OF_ROW},
                     "url": picture.get("url"), "thumb": picture.get("thumb"), "sha256": picture.get("sha256"),
                 }
             )  # fmt: skip
         return found
 
 
+_AT_WORK = frozenset({"writing", "painting", "setting"})
+_OF_ROW = ("prompt", "status", "stage", "code", "error", "price", "currency", "feedback")
 _STAGES = {
     "writing": Text("写标题和正文", "Writing titles and body"),
     "outline": Text("大纲在等你看", "The outline waits for you"),
@@ -143,7 +165,7 @@ def _error(text: str) -> Json | None:
     if not text:
         return None
     error: Json = json.loads(text)
-    return {**error, "message": str(Text(*error["message"]))}
+    return {**error, "message": Said(Text(*error["message"]))}
 
 
 def _post(record: Json) -> Json:

@@ -1,6 +1,6 @@
 """Runs and rows as the API shows them (docs/api.md).
 
-May import: engine, journal, records, manifest, studio.{memory,pictures}.
+May import: engine, journal, records, manifest, lang, studio.{memory,pictures,words}.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from typing import Any
 
 from redloom.engine import Engine
 from redloom.journal import Db, Row
+from redloom.lang import Text
 from redloom.manifest import line_of
 from redloom.records import Run
 from redloom.spending import spending_of
 
 from .memory import Memory
 from .pictures import Pictures
+from .words import Said, outcome_words
 
 Json = dict[str, Any]
 PACE_S = 120.0
@@ -30,8 +32,10 @@ class Moment:
     """What only the events tell, of now: how far rows are, which endpoints wait for their quota."""
 
     stages: dict[str, dict[tuple[int, int], str]] = field(default_factory=dict)
-    held: dict[str, tuple[float, str]] = field(default_factory=dict)
+    held: dict[str, tuple[float, Text]] = field(default_factory=dict)
     """Endpoint to the nominal time before which it may not be asked, and why."""
+    stopped: dict[str, Text] = field(default_factory=dict)
+    """Why endpoints are out of use until a person acts."""
 
 
 @dataclass
@@ -93,9 +97,9 @@ class Show:
             "money": {**facts["money"], "budget": run.budget, "currency": run.currency},
             "pace": _pace(facts["lately"], counts.get("pending", 0), run, now),
             "held": [
-                {"endpoint": name, "until": self.moment.held[name][0], "reason": self.moment.held[name][1]}
+                held_json(name, *self.moment.held[name], now)
                 for name in endpoints
-                if self.moment.held.get(name, (0.0, ""))[0] > now
+                if name in self.moment.held and self.moment.held[name][0] > now
             ],
             "urls": {
                 "self": self_url, "events": f"{self_url}/events", "rows": f"{self_url}/rows",
@@ -149,7 +153,8 @@ class Show:
             "endpoint": line["endpoint"], "model": line["model"], "size": line["size"],
             "seed": line["seed"], "attempts": line["attempts"], "seconds": line["seconds"],
             "finished_at": row["ended"], "price": line["price"], "currency": line["currency"],
-            "price_source": line["price_source"], "code": line["error_code"], "error": line["error"],
+            "price_source": line["price_source"], "code": line["error_code"],
+            "error": outcome_words(line["status"], line["error_code"], line["error"]), "recorded": line["error"],
             "flags": line["flags"].split(), "extra": given.get("extra", {}),
             "picture": self.picture(row, root),
             "feedback": {
@@ -169,6 +174,12 @@ class Show:
             "thumb": root + self.pictures.path(sha, thumb=True),
             "width": row["width"], "height": row["height"], "sha256": sha,
         }  # fmt: skip
+
+
+def held_json(endpoint: str, until: float, reason: Text, now: float) -> Json:
+    """A quota's countdown; ``seconds`` are nominal, counted from ``now``."""
+    seconds = max(0.0, round(until - now, 1))
+    return {"endpoint": endpoint, "until": until, "seconds": seconds, "reason": Said(reason)}
 
 
 def _facts(db: Db, run: Run, since: float) -> Json:

@@ -22,7 +22,7 @@ from redloom.note.source import parse_source
 from redloom.note.writer import Wish
 from redloom.note.writer_local import LocalWriter
 from redloom.prompt import Prompt
-from redloom.studio.feed import ROOT, frame
+from redloom.studio.feed import ROOT, Looked, frame
 from redloom.studio.forms import (
     CoverForm,
     NoteForm,
@@ -314,6 +314,10 @@ async def events(note: str, house: Here, caller: Who, there: There) -> Response:
 
     async def snapshot() -> Any:
         row = house.notes.must(note, caller.sees)
-        return frame("snapshot", {"note": await house.notes.show.brief(row, ROOT)})
+        shown = await house.notes.show.watched(row, ROOT)
+        return frame("snapshot", {"note": shown, "now": house.now()})
 
-    return Events(house.feed.note(note, there.root, snapshot))
+    async def look(needed: bool) -> Looked | None:
+        return await house.notes.show.look(note, needed, ROOT)
+
+    return Events(house.feed.note(note, there.root, snapshot, look))

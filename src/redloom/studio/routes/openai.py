@@ -36,6 +36,7 @@ from redloom.studio.problems import Problem, not_found, wrong
 from redloom.studio.references import MOST as MOST_REFERENCES
 from redloom.studio.references import take_reference
 from redloom.studio.routes.runs import visible
+from redloom.studio.words import outcome_words
 
 router = APIRouter(prefix="/v1", tags=["openai"])
 Json = dict[str, Any]
@@ -279,7 +280,8 @@ async def _finished(house: House, run: str, root: str) -> Json:
     body = await _body(house, about.get("form", "url"), about.get("kind", ""), kept, root, {"cost": cost} if cost else {})  # fmt: skip
     if len(good) < len(rows):
         body["errors"] = [
-            {"index": at, "status": row["status"], "code": row["code"], "message": row["error"]}
+            {"index": at, "status": row["status"], "code": row["code"],
+             "message": outcome_words(row["status"], row["code"], row["error"])}
             for at, row in enumerate(rows) if row not in good
         ]  # fmt: skip
     return body
@@ -324,7 +326,7 @@ def _problem(row: Row | None, run: Run | None) -> Problem:
             f"Not made; it waits for a person: {waits or 'the run was stopped'}.",
         )
         return Problem(503, "waiting", text, kind="server_error", headers={"Retry-After": "60"})
-    said, code = Text(row["error"], row["error"]), row["code"]
+    said, code = outcome_words(row["status"], row["code"], row["error"]).text, row["code"]
     status, kind, named, spent = {
         "refused": (400, "image_generation_user_error", "content_policy_violation", "no"),
         "invalid": (400, "invalid_request_error", code or "invalid", "no"),

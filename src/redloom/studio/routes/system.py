@@ -86,6 +86,7 @@ def _session(
         "signed_in": caller is not None, "role": caller.role if caller else None,
         "name": caller.name if caller else "", "csrf": house.callers.csrf_for(told),
         "lang": language(), "version": __version__, "base": base,
+        "clock": {"now": house.now(), "speed": getattr(house.engine.clock, "speed", 1.0)},
         "features": {
             "report": has_module("redloom.report"), "metrics": house.metrics is not None,
             "mcp": has_module("mcp"), "tokens": caller is not None and caller.role == "admin",

@@ -112,7 +112,19 @@ export class ApiError extends Error {
   }
 }
 
-export const session = { signed_in: false, csrf: "", limits: {}, features: {} };
+export const session = { signed_in: false, csrf: "", limits: {}, features: {}, clock: { now: Date.now() / 1000, speed: 1 } };
+let heard = Date.now();
+
+/** What the server said of who we are; its clock runs on from here. */
+export function enter(told) {
+  Object.assign(session, told);
+  heard = Date.now();
+}
+
+/** The server's time, Unix seconds; it may run faster than ours (see REDLOOM_CLOCK_SPEED). */
+export const nominal = () => session.clock.now + ((Date.now() - heard) / 1000) * session.clock.speed;
+/** Whole seconds of the server's time until then. */
+export const left = (until) => Math.max(0, Math.ceil((until || 0) - nominal()));
 export const address = (path) => new URL(path.replace(/^\//, ""), document.baseURI).href;
 /** Called when the server says 401; the shell shows the door. */
 export const door = { show: () => {} };
@@ -148,7 +160,7 @@ export const freshKey = () => Array.from(crypto.getRandomValues(new Uint8Array(1
 
 // ---- events ---------------------------------------------------------------------------------
 
-const NAMES = ["snapshot", "progress", "complete", "error", "held", "stopped", "money", "run", "note", "finish"];
+const NAMES = ["snapshot", "progress", "complete", "error", "held", "stopped", "money", "run", "note", "picture", "finish"];
 
 /**
  * Listen to a stream of events until `close()`. It reconnects for ever: the browser by itself while
@@ -166,7 +178,10 @@ export function listen(path, hear, line = () => {}) {
     source.addEventListener("open", () => { wait = 500; line(true); });
     for (const name of NAMES) source.addEventListener(name, (event) => {
       if (event.lastEventId) last = event.lastEventId;
-      if (typeof event.data === "string") hear(name, JSON.parse(event.data));
+      if (typeof event.data !== "string") return;
+      const data = JSON.parse(event.data);
+      if (data.now) { session.clock.now = data.now; heard = Date.now(); }
+      hear(name, data);
     });
     source.onerror = (event) => {
       if (event.data !== undefined) return; // the API's own event of this name

@@ -1,6 +1,6 @@
 // One note: 大纲 → 封面 → 内页 → 结果. What is shown follows its state; events keep it fresh.
 
-import { amount, api, get, h, icon, listen, post, refill, sums, t, when } from "./core.js";
+import { amount, api, get, h, icon, left, listen, post, refill, sums, t, when } from "./core.js";
 import { attempt, button, isGood, maybeWords, signButton, skeleton, stateWords, sure, toast } from "./parts.js";
 import { Outline } from "./outline.js";
 import { openCard } from "./card.js";
@@ -21,8 +21,7 @@ const BUSY = new Set(["writing", "painting", "setting"]);
 class NotePage {
   constructor(main, note) {
     this.note = note;
-    this.stages = new Map();
-    this.held = null;
+    this.held = 0;
     this.head = h("header.top.note");
     this.steps = h("ol.steps");
     this.line = h("p.offline", { hidden: true, role: "status" }, t("和服务器断开了，正在重连；做好的都在。", "The line to the server is broken; reconnecting. What is done is safe."));
@@ -40,7 +39,6 @@ class NotePage {
 
   end() {
     this.events?.close();
-    this.painting?.close();
     clearInterval(this.clock);
     document.removeEventListener("keydown", this.keys);
   }
@@ -48,13 +46,30 @@ class NotePage {
   // what is heard
 
   async hear(name, data) {
-    if (name !== "note" && name !== "snapshot") return;
-    if (!data.note) return;
-    const before = this.note;
-    const moved = data.note.state !== before.state || data.note.updated !== before.updated || data.note.run !== before.run;
-    this.note = { ...before, ...data.note };
-    if (moved) await this.refresh();
+    if (name === "picture") this.painted(data);
+    else if (name === "held") this.held = data.until;
+    else if (name === "money") this.note.money = data.money;
+    else if ((name === "note" || name === "snapshot") && data.note) { await this.moved(data.note); return; }
+    if (BUSY.has(this.note.state)) { this.drawHead(); this.drawSteps(); this.drawTiles(); }
   }
+
+  /** The note went on: its head was told, the rest is fetched. */
+  async moved(now) {
+    const before = this.note;
+    this.note = { ...before, ...now };
+    this.hold();
+    if (now.state !== before.state || now.updated !== before.updated || now.run !== before.run) await this.refresh();
+    else if (now.pictures) this.drawTiles();
+  }
+
+  /** A picture is further than it was; of a card that is redone the cards tell when it is there. */
+  painted({ picture, card }) {
+    if (card) { this.redone = picture; this.drawHeld(); return; }
+    const at = this.note.pictures.findIndex((one) => one.row === picture.row);
+    if (at < 0) this.note.pictures.push(picture); else this.note.pictures[at] = picture;
+  }
+
+  hold() { for (const one of this.note.held || []) this.held = Math.max(this.held || 0, one.until); }
 
   /** The whole note anew; events bring only its head. */
   async refresh() {
@@ -64,44 +79,15 @@ class NotePage {
   take(note) {
     if (!note) return;
     this.note = note;
+    this.redone = null;
+    this.hold();
     this.draw();
-  }
-
-  /** While pictures are made, their run tells how far each is. */
-  followRun() {
-    const run = this.note.run, wanted = BUSY.has(this.note.state) && run;
-    if (wanted && this.painted !== run) {
-      this.painting?.close();
-      this.painted = run;
-      this.painting = listen(`api/runs/${run}/events`, (name, data) => this.hearRun(name, data));
-    } else if (!wanted && this.painting) {
-      this.painting.close();
-      this.painting = this.painted = null;
-    }
-  }
-
-  hearRun(name, data) {
-    if (name === "snapshot") for (const one of data.active || []) this.stages.set(one.row, one.stage);
-    if (name === "progress") this.stages.set(data.row, data.stage);
-    if (name === "held") this.held = { ...data, at: Date.now() };
-    if (name === "money") this.note.money = data.money;
-    if (name === "snapshot" && data.run?.money) this.note.money = data.run.money;
-    if (name === "complete" || name === "error") this.settle(data.row);
-    if (BUSY.has(this.note.state)) { this.drawHead(); this.drawSteps(); this.drawTiles(); }
-  }
-
-  /** A picture came to its end. */
-  settle(row) {
-    const mine = this.note.pictures.find((one) => one.prompt === row.prompt) || this.note.pictures[row.row - 1];
-    if (!mine) { this.refresh(); return; }
-    Object.assign(mine, { status: row.status, stage: null, error: row.error, price: row.price, currency: row.currency, url: row.picture?.url, thumb: row.picture?.thumb });
   }
 
   // what is drawn
 
   draw() {
     const { state } = this.note;
-    this.followRun();
     this.drawHead();
     this.drawSteps();
     if (state === "outline") this.drawOutline();
@@ -173,7 +159,7 @@ class NotePage {
   }
 
   tile(one, n) {
-    const stage = one.status === "pending" ? this.stages.get(n + 1) || one.stage || "waiting" : null;
+    const stage = one.status === "pending" ? one.stage || "waiting" : null;
     const good = isGood(one.status);
     return h(`figure.picture${good ? "" : one.status === "pending" ? `.${stage}` : ".bad"}`, { data: { status: one.status, looks: [one.status, stage, one.thumb, one.error, one.price].join("|") } },
       h("div.frame", good && one.thumb ? h("img", { src: one.thumb, alt: one.prompt, decoding: "async" }) : one.status === "pending" ? h("div.loom", { "aria-hidden": "true" }) : h("p", one.error)),
@@ -184,9 +170,9 @@ class NotePage {
   /** The stage in words, with the quota's countdown. */
   drawHeld() {
     if (!this.said?.isConnected && !this.busyLine?.isConnected) return;
-    const left = this.held ? Math.ceil(this.held.seconds - (Date.now() - this.held.at) / 1000) : 0;
+    const wait = left(this.held), redone = this.redone?.status === "pending" && stateWords("pending", this.redone.stage);
     const done = this.note.pictures.filter((one) => one.status !== "pending").length, all = this.note.pictures.length;
-    const text = [this.note.stage?.text, all && t(`${done} / ${all} 张`, `${done} of ${all}`), left > 0 && t(`等配额，还有 ${left} 秒`, `waiting for quota, ${left} s`)].filter(Boolean).join(" · ");
+    const text = [this.note.stage?.text, redone || (all && t(`${done} / ${all} 张`, `${done} of ${all}`)), wait > 0 && t(`等配额，还有 ${wait} 秒`, `waiting for quota, ${wait} s`)].filter(Boolean).join(" · ");
     const target = this.said?.isConnected ? this.said : this.busyLine;
     if (target.dataset.text !== text) { target.dataset.text = text; refill(target, h("span.pulse"), text); }
   }

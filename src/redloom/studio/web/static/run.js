@@ -1,6 +1,6 @@
 // One run: how far it is, what it cost, its pictures as they come, and its waterfall.
 
-import { api, calm, count, get, h, icon, listen, post, refill, span, sums, t, when } from "./core.js";
+import { api, calm, count, get, h, icon, left, listen, post, refill, span, sums, t, when } from "./core.js";
 import { attempt, button, empty, maybeWords, pill, runState, stateWords, sure } from "./parts.js";
 import { Gallery } from "./gallery.js";
 import { openViewer } from "./viewer.js";
@@ -83,14 +83,14 @@ class RunPage {
     else if (name === "money") { this.run.money = data.money; this.drawFacts(); }
     else if (name === "progress") this.moved(data);
     else if (name === "complete" || name === "error") this.ended(data);
-    else if (name === "held") this.held.set(data.endpoint, { ...data, at: Date.now() });
+    else if (name === "held") this.held.set(data.endpoint, data.until);
     else if (name === "finish") get(`api/runs/${this.run.id}`).then((run) => this.take(run)).catch(() => {});
   }
 
   take(run) {
     if (run.total > this.gallery?.total && !this.filter && !this.q) this.soon(); // rows are still being read
     this.run = { ...this.run, ...run };
-    for (const one of run.held || []) if (!this.held.has(one.endpoint)) this.held.set(one.endpoint, { ...one, seconds: Math.max(0, one.until - Date.now() / 1000), at: Date.now() });
+    for (const one of run.held || []) this.held.set(one.endpoint, one.until);
     this.drawHead();
     this.drawChips();
   }
@@ -138,12 +138,12 @@ class RunPage {
     this.meter.setAttribute("aria-valuenow", run.total ? Math.round((run.done / run.total) * 100) : 0);
     this.meter.setAttribute("aria-label", t("进度", "Progress"));
     const money = run.money, spent = sums(money.spent) || t("没花钱", "nothing spent");
-    const held = [...this.held.entries()].map(([name, one]) => [name, Math.ceil(one.seconds - (Date.now() - one.at) / 1000)]).filter(([, left]) => left > 0);
+    const held = [...this.held.entries()].map(([name, until]) => [name, left(until)]).filter(([, seconds]) => seconds > 0);
     const facts = [
       h("b", `${count(run.done)} / ${count(run.total)}`), run.in_flight > 0 && t(`${run.in_flight} 张在途`, `${run.in_flight} in flight`),
       run.pace && t(`每分钟 ${Math.round(run.pace.per_minute * 10) / 10} 张`, `${Math.round(run.pace.per_minute * 10) / 10} a minute`), run.pace && t(`还要约 ${span(run.pace.eta_s)}`, `about ${span(run.pace.eta_s)} left`),
       `${spent}${money.budget ? ` / ${money.currency} ${money.budget}` : ""}`, maybeWords(money, run.in_flight > 0), money.unpriced > 0 && t(`${money.unpriced} 张价格未知`, `${money.unpriced} unpriced`),
-      ...held.map(([name, left]) => h("em.warn", t(`${name} 等配额 ${left} 秒`, `${name}: quota in ${left} s`))),
+      ...held.map(([name, seconds]) => h("em.warn", t(`${name} 等配额 ${seconds} 秒`, `${name}: quota in ${seconds} s`))),
     ].filter(Boolean);
     refill(this.facts, facts.flatMap((one, at) => (at ? [h("span.dot", " · "), one] : [one])));
   }

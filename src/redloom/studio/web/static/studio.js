@@ -1,6 +1,6 @@
 // The shell: who is in, which page is shown, the bar that leads between them.
 
-import { address, api, door, get, h, icon, keep, kept, lang, refill, session, setLang, t } from "./core.js";
+import { address, api, door, enter, get, h, icon, keep, kept, lang, refill, session, setLang, t } from "./core.js";
 import { attempt, failed, skeleton } from "./parts.js";
 import * as write from "./write.js";
 
@@ -98,7 +98,7 @@ function askToken() {
     h("form", { onsubmit: async (event) => {
       event.preventDefault();
       try {
-        Object.assign(session, await api("POST", "api/session", { token: input.value }, { quiet: true }));
+        enter(await api("POST", "api/session", { token: input.value }, { quiet: true }));
         route();
       } catch (error) { said.textContent = error.message; input.select(); }
     } }, h("label", { htmlFor: "token" }, t("口令", "Token")), input, h("button.primary", { type: "submit" }, t("进入", "Enter")), said)));
@@ -109,7 +109,7 @@ async function start() {
   door.show = askToken;
   redraw();
   try {
-    Object.assign(session, await get("api/session"));
+    enter(await get("api/session"));
   } catch (error) {
     refill(main, failed(error, start));
     return;
