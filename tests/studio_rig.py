@@ -74,8 +74,11 @@ def rig(
     change: Callable[[FakeProvider], None] = lambda _provider: None,
     provider: FakeProvider | None = None,
     headers: dict[str, str] | None = None,
+    also: str = "",
 ) -> Iterator[Rig]:
-    """A server on the workspace ``root`` for as long as the block lasts."""
+    """A server on the workspace ``root`` for as long as the block lasts; ``also`` names a second
+    endpoint, another service like the first.
+    """
     clock = SystemClock(SPEED, time.time() - 1)
     made = provider or FakeProvider(clock.now, caps=CAPS)
     if provider is not None:
@@ -87,7 +90,11 @@ def rig(
     life = _Life()
 
     async def main() -> None:
-        engine = Engine(workspace=root, equipped=[(fake_endpoint(), made)], clock=clock)
+        equipped = [(fake_endpoint(), made)]
+        if also:
+            other = FakeProvider(clock.now, caps=CAPS)
+            equipped.append((fake_endpoint(also, f"{also}-1"), other))
+        engine = Engine(workspace=root, equipped=equipped, clock=clock)
         async with opened(wanted, None, engine) as (house, guard):
             config = uvicorn.Config(
                 guard, lifespan="off", proxy_headers=False, log_config=None, ws="none", access_log=False,

@@ -269,6 +269,32 @@ def test_feedback_is_kept_and_counted(shared: Rig) -> None:
     )
 
 
+def test_what_was_kept_can_choose_the_endpoint(tmp_path: Path) -> None:
+    """``prefer: kept`` asks where pictures were kept most often, once ten were looked at; without
+    it, and before that, every endpoint named may be asked.
+    """
+    with rig(tmp_path / "ws", also="second") as made:
+        both = ["fake", "second"]
+
+        def asked(**more: Any) -> list[str]:
+            run = begin(made, ["which"], endpoint=both, fresh=True, **more)
+            made.wait_run(run)
+            return list(made.client.get(f"/api/runs/{run}").json()["endpoints"])
+
+        assert asked(prefer="kept") == both
+        for endpoint, thumb in (("fake", -1), ("second", 1)):
+            prompts = [f"{endpoint} {k}" for k in range(10)]
+            run = begin(made, prompts, endpoint=[endpoint])
+            made.wait_run(run)
+            for row in made.client.get(f"/api/runs/{run}/rows").json()["rows"]:
+                form = {"sha256": row["picture"]["sha256"], "thumb": thumb}
+                assert made.client.put("/api/feedback", json=form).status_code == 200
+        assert asked(prefer="kept") == ["second"]
+        assert asked() == both
+        bad = made.client.post("/api/runs", json={"prompts": ["x"], "prefer": "cheap"})
+        assert bad.status_code == 422
+
+
 def test_endpoints_money_settings_themes(shared: Rig) -> None:
     """What the other pages need is there and makes sense."""
     shown = shared.client.get("/api/endpoints").json()

@@ -165,6 +165,24 @@ def test_edits_are_free_and_leave_the_rest(made: Rig) -> None:
     assert made.provider.billed() == billed
 
 
+def test_the_guide_names_what_a_note_has(made: Rig) -> None:
+    """Every field of a served note, its pictures, cards and events stands in docs/api.md."""
+    guide = (Path(__file__).resolve().parents[1] / "docs" / "api.md").read_text("utf-8")
+    part = guide[guide.index("## A note") : guide.index("## Endpoints, feedback")]
+    note = made.client.post("/api/notes", json={"story": STORY, "images": 1}).json()["id"]
+    shown = made.wait_note(note)
+    served = {
+        *shown,
+        *shown["pictures"][0],
+        *shown["cards"][0],
+        *shown["settings"],
+        *shown["outline"],
+    }
+    assert {name for name in served if f'"{name}"' not in part} == set()
+    page = made.client.get(f"/api/notes/{note}/pages/1").json()
+    assert {name for name in page if f'"{name}"' not in part} == set()
+
+
 def test_a_new_picture_for_a_card_is_bought_once(made: Rig) -> None:
     """202, then a fresh picture on that card."""
     note = made.client.post("/api/notes", json={"story": STORY, "images": 1}).json()["id"]

@@ -71,6 +71,76 @@ def test_two_pictures_as_bytes(made: Rig) -> None:
             assert picture.format == "JPEG"
 
 
+def test_compression_is_honoured(made: Rig) -> None:
+    """A JPEG or WebP as small as asked, under an address of its own; a PNG has no such thing."""
+    sizes = {}
+    with client_of(made) as client:
+        for kind, quality in (("jpeg", 95), ("jpeg", 10), ("webp", 95), ("webp", 0), ("png", 10)):
+            pressed: Any = {"output_format": kind, "output_compression": quality}
+            answer = client.images.generate(prompt="pressed", extra_body={**pressed, "cache": True})
+            assert answer.data is not None
+            url = answer.data[0].url or ""
+            data = httpx.get(url, trust_env=False).content
+            with Image.open(io.BytesIO(data)) as picture:
+                assert picture.format == kind.upper()
+            sizes[kind, quality] = len(data)
+            if kind == "jpeg":
+                other = url.replace(f".q{quality}.", ".q50.")
+                assert httpx.get(other, trust_env=False).status_code == 404
+        with pytest.raises(openai.UnprocessableEntityError):
+            client.images.generate(prompt="pressed", output_compression=101)
+    assert sizes["jpeg", 10] < sizes["jpeg", 95]
+    assert sizes["webp", 0] < sizes["webp", 95]
+
+
+def test_a_picture_of_the_asked_format_is_pressed_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the service made a JPEG already, it is sent as it came, or at the quality asked for."""
+
+    def jpeg(prompt: str, size: tuple[int, int] = (64, 64)) -> bytes:
+        out = io.BytesIO()
+        Image.open(io.BytesIO(picture_of(prompt, size))).save(out, "JPEG", quality=95)
+        return out.getvalue()
+
+    monkeypatch.setattr("redloom.testing.picture_of", jpeg)
+    with rig(tmp_path / "ws") as server:
+
+        def sent(**more: Any) -> bytes:
+            form = {"prompt": "x", "output_format": "jpeg", "cache": True, **more}
+            answer = server.client.post("/v1/images/generations", json=form).json()
+            return server.client.get(answer["data"][0]["url"]).content
+
+        plain, small = sent(), sent(output_compression=5)
+    assert tables(plain) == tables(jpeg("x"))
+    assert tables(small) != tables(plain)
+    assert len(small) < len(plain)
+
+
+def tables(data: bytes) -> Any:
+    """A JPEG's quantization tables: they say at which quality it was made."""
+    with Image.open(io.BytesIO(data)) as picture:
+        assert picture.format == "JPEG"
+        return picture.quantization  # type: ignore[attr-defined]
+
+
+def test_a_stream_is_answered_with_its_pictures(made: Rig) -> None:
+    """The official client's stream: one completed event for each picture, no partial ones."""
+    with client_of(made) as client:
+        events = list(client.images.generate(prompt="streamed", n=2, stream=True, partial_images=2))
+        assert [one.type for one in events] == ["image_generation.completed"] * 2
+        for one in events:
+            with Image.open(io.BytesIO(base64.b64decode(one.b64_json))) as picture:
+                assert picture.format == "PNG"
+        edited = client.images.edit(
+            image=("a.png", picture_of("r"), "image/png"), prompt="streamed edit", stream=True
+        )
+        assert [one.type for one in edited] == ["image_edit.completed"]
+        with pytest.raises(openai.APIError) as refused:
+            list(client.images.generate(prompt="forbidden", stream=True))
+        assert refused.value.body is not None
+
+
 def test_every_call_is_fresh_unless_told_otherwise(made: Rig) -> None:
     """Twice the same words: two purchases; with ``cache`` one, with an Idempotency-Key one."""
     with client_of(made) as client:

@@ -36,14 +36,14 @@ pytestmark = pytest.mark.slow
 class Studio:
     """A service and our server in processes of their own, and the browser."""
 
-    def __init__(self, folder: Path, browser: Any) -> None:
+    def __init__(self, folder: Path, browser: Any, *faults: str) -> None:
         self.folder, self.browser, self.start = folder, browser, int(time.time())
         self.running: list[subprocess.Popen[str]] = []
         self.contexts: list[Any] = []
         self.violations: list[str] = []
         told = self._spawn(
             "emulate", "dashscope", "--json", "--ledger", str(self.ledger), "--latency",
-            "12,0.3,6,20", "--rps", "4", "--concurrency", "3",
+            "12,0.3,6,20", "--rps", "4", "--concurrency", "3", *faults,
         )[1]  # fmt: skip
         self.service = told["environment"]
         self.server, self.url = self.serve(0)
@@ -119,9 +119,9 @@ def browser() -> Iterator[Any]:
 
 
 @contextmanager
-def opened(folder: Path, browser: Any) -> Iterator[Studio]:
+def opened(folder: Path, browser: Any, *faults: str) -> Iterator[Studio]:
     """A studio; at its end no script may have failed or met the Content-Security-Policy."""
-    studio = Studio(folder, browser)
+    studio = Studio(folder, browser, *faults)
     try:
         yield studio
         assert studio.violations == []
@@ -254,6 +254,8 @@ def test_five_thousand_rows_scroll(studio: Studio) -> None:
         prompts = [f"row {at}" for at in range(1, 5001)]
         run = client.post("api/runs", json={"prompts": prompts, "endpoint": ["dashscope"], "priority": -5}).json()["id"]  # fmt: skip
         client.post(f"api/runs/{run}/pause")
+        while client.get(f"api/runs/{run}").json()["total"] < 5000:
+            time.sleep(0.05)  # rows are read in the background
         page = studio.page(f"#/run/{run}")
         page.wait_for_selector(".cell .words")
         page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
@@ -325,6 +327,69 @@ def test_a_spreadsheet_becomes_a_run(studio: Studio, tmp_path: Path) -> None:
     page.wait_for_selector("canvas")
     page.goto(studio.url + "#/endpoints")
     page.wait_for_selector("[data-endpoint=dashscope] .record:has-text('留用')")
+
+
+@browser_only
+def test_a_token_is_made_shown_once_and_revoked(studio: Studio) -> None:
+    """With a quota and a budget; it opens the API at once, and after the click no more."""
+    page = studio.page("#/endpoints")
+    section = page.locator("#tokens")
+    section.get_by_label("名字").fill("shop")
+    section.get_by_label("每分钟几张").fill("6")
+    section.get_by_label("预算").fill("2.5")
+    section.get_by_role("button", name="发一个口令").click()
+    token = section.locator(".token code").inner_text()
+    with httpx.Client(base_url=studio.url, headers={"Authorization": f"Bearer {token}"}, trust_env=False) as client:  # fmt: skip
+        assert client.get("api/session").json()["name"] == "shop"
+        assert client.get("api/tokens").status_code == 403
+        line = section.locator("tr[data-token=shop]")
+        assert "¥2.50" in line.inner_text()
+        page.reload()
+        line.wait_for()
+        assert token not in page.content()
+        line.get_by_role("button", name="停用").click()
+        page.click("dialog.ask button.danger")
+        line.locator(".pill", has_text="已停用").wait_for()
+        assert client.get("api/session").status_code == 401
+
+
+@browser_only
+def test_the_page_knows_the_servers_time(studio: Studio) -> None:
+    """From the first load on: countdowns are held against a clock that runs ten times as fast."""
+    page = studio.page("")
+    page.wait_for_selector("textarea.story")
+    script = page.evaluate("performance.getEntriesByType('resource').map((one) => one.name).find((name) => name.includes('core.js'))")  # fmt: skip
+    now = page.evaluate(f"import({json.dumps(script)}).then((core) => core.nominal())")
+    assert abs(now - (studio.start + (time.time() - studio.start) * SPEED)) < 5 * SPEED
+
+
+@browser_only
+def test_what_failed_is_tried_again_and_judged(tmp_path: Path, browser: Any) -> None:
+    """Refused rows say why, one click takes them up again alone; a thumb down is kept."""
+    with opened(tmp_path, browser, "--faults", "@2:submit=refused") as studio:
+        page = studio.page("#/batch")
+        page.fill("textarea", "a lane at dawn\na lane at noon\na lane at night")
+        page.click("button.primary:has-text('开始')")
+        page.wait_for_selector(".pill.done")
+        assert sum(studio.sold().values()) == 2
+        page.click(".chips button:has-text('没成的')")
+        refused = page.locator(".cell.refused")
+        refused.wait_for()
+        assert re.search(r"[\u4e00-\u9fff]{4}", refused.locator(".frame p").inner_text())
+        page.click("button:has-text('重试 1 张')")
+        until(page, "document.querySelectorAll('.cell.refused').length === 0")
+        page.click(".chips button:has-text('全部')")
+        until(page, "document.querySelectorAll('.cell.ok').length === 3")
+        assert sorted(studio.sold().values()) == [1, 1, 1]
+        page.locator(".cell").first.click()
+        page.get_by_role("button", name="不好").click()
+        page.wait_for_selector(".opinion[aria-pressed=true]:has-text('不好')")
+        page.reload()
+        page.wait_for_selector(".cell.ok")
+        page.locator(".cell").first.click()
+        page.wait_for_selector(".opinion[aria-pressed=true]:has-text('不好')")
+        page.goto(studio.url + "#/endpoints")
+        page.wait_for_selector(".opinion-table td:nth-child(5):has-text('1')")
 
 
 # the main way

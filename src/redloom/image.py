@@ -69,6 +69,8 @@ class Delivery:
     sidecar: bool = True
     quality: int = 92
     """Of JPEG and WebP, to 100."""
+    anew: bool = False
+    """Encoded at that quality even where the picture has the format already."""
     also: tuple[str, ...] = ()
     """Further files of every picture, such as ``webp``, ``1080x1440`` or ``1080x1440.jpg``."""
 
@@ -279,7 +281,7 @@ def _derived(original: bytes, image: Image, options: Delivery) -> tuple[bytes, s
     kind = options.format or image.format
     kind = "jpeg" if kind == "jpg" else kind
     size = options.crop or (image.width, image.height)
-    if kind == image.format and size == (image.width, image.height):
+    if kind == image.format and size == (image.width, image.height) and not options.anew:
         return original, kind, size
     with _opened(original) as picture:
         # A profile speaks of the mode it was made for; ours is always RGB.

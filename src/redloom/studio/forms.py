@@ -267,12 +267,17 @@ class GenerationForm(Form):
     size: Size | None = None
     response_format: Literal["url", "b64_json"] | None = None
     output_format: Literal["png", "jpeg", "jpg", "webp"] | None = None
+    output_compression: Annotated[int, Field(ge=0, le=100)] | None = None
+    """Quality of JPEG and WebP; PNG has none."""
     quality: Any = None
     background: Any = None
     moderation: Any = None
     user: Any = None
     style: Any = None
     stream: bool | None = None
+    """The answer as server-sent events, one ``….completed`` for each picture."""
+    partial_images: Any = None
+    """No service here makes partial pictures: none are sent, whatever is asked."""
     seed: Seed | None = None
     negative_prompt: Words | None = None
     cache: bool = False

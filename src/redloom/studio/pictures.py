@@ -32,23 +32,33 @@ THUMB = 400
 HOT_BYTES = 96 * 1024 * 1024
 """Pictures kept in memory at most."""
 AT_ONCE = 2
-_NAME = re.compile(r"([0-9a-f]{64})([0-9a-f]{32})(\.thumb)?\.(png|jpg|webp)")
+_NAME = re.compile(
+    r"([0-9a-f]{64})([0-9a-f]{32})(\.thumb)?(?:\.q(100|[1-9][0-9]?))?\.(png|jpg|webp)"
+)
 KINDS = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
 _EXTENSIONS = {"png": "png", "jpeg": "jpg", "jpg": "jpg", "webp": "webp"}
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A picture by its digest, as ``kind`` (png, jpg, webp), or small."""
+    """A picture by its digest, as ``kind`` (png, jpg, webp), or small. ``quality`` (1 to 100) of
+    JPEG and WebP where it was asked for, else 0.
+    """
 
     sha256: str
     kind: str
     thumb: bool = False
+    quality: int = 0
 
     @property
     def name(self) -> str:
         """Its file below ``served/``."""
-        return f"{self.sha256[:2]}/{self.sha256}{'.thumb' if self.thumb else ''}.{self.kind}"
+        return f"{self.sha256[:2]}/{self.sha256}{self.variant}.{self.kind}"
+
+    @property
+    def variant(self) -> str:
+        """What its names have between digest and kind."""
+        return ".thumb" if self.thumb else f".q{self.quality}" if self.quality else ""
 
 
 @dataclass
@@ -64,17 +74,19 @@ class Pictures:
     _under_way: dict[str, asyncio.Task[bytes | None]] = field(default_factory=dict)
     _turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
-    def path(self, sha256: str, kind: str = "png", *, thumb: bool = False) -> str:
+    def path(self, sha256: str, kind: str = "png", *, thumb: bool = False, quality: int = 0) -> str:
         """The address below our root: ``/pictures/….png``."""
         kind = "webp" if thumb else _EXTENSIONS.get(kind, "png")
-        return f"/pictures/{sha256}{self._mark(sha256)}{'.thumb' if thumb else ''}.{kind}"
+        wanted = Wanted(sha256, kind, thumb, 0 if kind == "png" else quality)
+        return f"/pictures/{sha256}{self._mark(wanted)}{wanted.variant}.{kind}"
 
     def wanted(self, name: str) -> Wanted | None:
         """What an address asks for, or None where it was not ours."""
         found = _NAME.fullmatch(name)
-        if found is None or not hmac.compare_digest(found[2], self._mark(found[1])):
+        if found is None:
             return None
-        return Wanted(found[1], found[4], bool(found[3]))
+        wanted = Wanted(found[1], found[5], bool(found[3]), int(found[4] or 0))
+        return wanted if hmac.compare_digest(found[2], self._mark(wanted)) else None
 
     async def bytes_of(self, wanted: Wanted) -> bytes | None:
         """The file, or None where the store has no such picture."""
@@ -113,6 +125,8 @@ class Pictures:
             return data
         kind = "jpeg" if wanted.kind == "jpg" else wanted.kind
         options = Delivery(format=None if kind == image.format else kind, sidecar=False)
+        if wanted.quality and kind != "png":
+            options = Delivery(format=kind, sidecar=False, quality=wanted.quality, anew=True)
         deliver(image, path, _about(about), options)
         return path.read_bytes()
 
@@ -124,8 +138,10 @@ class Pictures:
         while self._hot_bytes > HOT_BYTES:
             self._hot_bytes -= len(self._hot.popitem(last=False)[1])
 
-    def _mark(self, sha256: str) -> str:
-        return hmac.new(self.secret, f"picture|{sha256}".encode(), hashlib.sha256).hexdigest()[:32]
+    def _mark(self, wanted: Wanted) -> str:
+        """Of the picture, and of a quality where one was asked for: others are not made on demand."""
+        named = f"picture|{wanted.sha256}" + (f"|q{wanted.quality}" if wanted.quality else "")
+        return hmac.new(self.secret, named.encode(), hashlib.sha256).hexdigest()[:32]
 
 
 def thumbnail(data: bytes, side: int = THUMB) -> bytes:

@@ -8,9 +8,10 @@ May import: see `routes`.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -28,6 +29,7 @@ from redloom.prompt import Prompt
 from redloom.records import Run
 from redloom.route import Live
 from redloom.studio.callers import Caller
+from redloom.studio.feed import HEARTBEAT_S
 from redloom.studio.forms import GenerationForm
 from redloom.studio.house import Here, House, There, Who
 from redloom.studio.orders import Order, dearest, fresh_take, once, place
@@ -36,6 +38,7 @@ from redloom.studio.problems import Problem, not_found, wrong
 from redloom.studio.references import MOST as MOST_REFERENCES
 from redloom.studio.references import take_reference
 from redloom.studio.routes.runs import visible
+from redloom.studio.streams import Events
 from redloom.studio.words import outcome_words
 
 router = APIRouter(prefix="/v1", tags=["openai"])
@@ -70,10 +73,23 @@ class Call:
     cache: bool = False
     later: bool = False
     references: tuple[str, ...] = ()
+    quality: int = 0
+    stream: bool = False
 
     def about(self) -> Json:
         """What a task remembers of how its answer is wanted."""
-        return {"form": self.form, "kind": self.kind, "name": self.prompt[:80]}
+        return {**self.look(), "form": self.form, "name": self.prompt[:80]}
+
+    def look(self) -> Json:
+        """How its files are wanted."""
+        return {"kind": self.kind, "quality": self.quality}
+
+    def told(self) -> Json:
+        """What an Idempotency-Key stands for; how the answer is sent is no part of it."""
+        told = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "stream"}
+        if not self.quality:
+            del told["quality"]
+        return told
 
 
 # models
@@ -116,11 +132,7 @@ async def generations(
     form: GenerationForm, house: Here, caller: Who, there: There, idempotency_key: Key = None
 ) -> Response:
     """Make pictures of a prompt: fresh ones, unless ``cache`` or an Idempotency-Key says otherwise."""
-    call = Call(
-        form.prompt, form.model or "", form.n or 1, _size(form.size), form.seed,
-        form.negative_prompt or "", form.response_format or "url", _kind(form.output_format),
-        form.cache, form.is_async,
-    )  # fmt: skip
+    call = _call(form)
     return await _answer(house, caller, call, there.root, idempotency_key)
 
 
@@ -142,6 +154,8 @@ async def generations(
                             "n": {"type": "integer", "minimum": 1, "maximum": 10}, "size": {"type": "string"},
                             "response_format": {"type": "string", "enum": ["url", "b64_json"]},
                             "output_format": {"type": "string", "enum": ["png", "jpeg", "webp"]},
+                            "output_compression": {"type": "integer", "minimum": 0, "maximum": 100},
+                            "stream": {"type": "boolean"},
                         },
                     }
                 }
@@ -183,10 +197,17 @@ async def _edit(house: House, form: FormData) -> Call:
         )  # fmt: skip
     most_bytes = house.options.picture_bytes + 1
     references = [await take_reference(house, await one.read(most_bytes)) for one in uploads]
+    return _call(fields, tuple(references))
+
+
+def _call(form: GenerationForm, references: tuple[str, ...] = ()) -> Call:
+    kind = _kind(form.output_format)
+    asked = form.output_compression
+    quality = 0 if asked is None or kind == "png" else max(1, asked)
     return Call(
-        fields.prompt, fields.model or "", fields.n or 1, _size(fields.size), fields.seed,
-        fields.negative_prompt or "", fields.response_format or "url", _kind(fields.output_format),
-        fields.cache, fields.is_async, tuple(references),
+        form.prompt, form.model or "", form.n or 1, _size(form.size), form.seed,
+        form.negative_prompt or "", form.response_format or "url", kind,
+        form.cache, form.is_async, references, quality, bool(form.stream),
     )  # fmt: skip
 
 
@@ -207,18 +228,20 @@ async def _answer(house: House, caller: Caller, call: Call, root: str, key: str 
     if not call.prompt.strip():
         raise wrong("prompt", "提示词是空的。", "The prompt is empty.")
     lives = house.lives_for([], call.model)
-    if call.cache and not key and not call.later:
+    if call.cache and not key and not call.later and not call.stream:
         kept = await _kept(house, call, lives)
         if kept is not None:
-            return JSONResponse(await _body(house, call.form, call.kind, kept, root, {}))
+            return JSONResponse(await _body(house, call.form, call.look(), kept, root, {}))
 
     async def make(take: int | None) -> str:
         return await _begin(house, caller, call, lives, take)
 
-    told = {name: getattr(call, name) for name in call.__dataclass_fields__}
-    run = await once(house, caller, key, told, make)
+    run = await once(house, caller, key, call.told(), make)
     if call.later:
         return JSONResponse(await _task(house, run, root), 202)
+    if call.stream:
+        kind = "image_edit" if call.references else "image_generation"
+        return Events(_streamed(house, run, root, f"{kind}.completed"))
     await house.attendants.until_over(run)
     return JSONResponse(await _finished(house, run, root))
 
@@ -265,7 +288,29 @@ async def _kept(house: House, call: Call, lives: Sequence[Live]) -> list[tuple[s
 # answers
 
 
-async def _finished(house: House, run: str, root: str) -> Json:
+async def _streamed(house: House, run: str, root: str, event: str) -> AsyncIterator[bytes]:
+    """The answer as events: comments while it is made, then each picture (base64), or an error."""
+    work = asyncio.ensure_future(house.attendants.until_over(run))
+    try:
+        while not (await asyncio.wait({work}, timeout=HEARTBEAT_S))[0]:
+            yield b": still here\n\n"
+        work.result()
+    finally:
+        work.cancel()
+    try:
+        body = await _finished(house, run, root, form="b64_json")
+    except Problem as problem:
+        yield _event("error", {"type": "error", **json.loads(bytes(problem.response().body))})
+        return
+    for one in body["data"]:
+        yield _event(event, {"type": event, "created_at": body["created"], **one, "usage": body["usage"]})  # fmt: skip
+
+
+def _event(name: str, data: Json) -> bytes:
+    return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
+
+
+async def _finished(house: House, run: str, root: str, form: str = "") -> Json:
     """The answer for a run that is over. Raises Problem where it has no picture at all."""
     rows = await house.engine.records.rows(run, (0, 0), 100)
     good = [row for row in rows if row["status"] in ("ok", "duplicate") and row["image"]]
@@ -277,7 +322,8 @@ async def _finished(house: House, run: str, root: str) -> Json:
     kept = [(row["image"], _format(row), _revised(row)) for row in good]
     spending = await house.engine.records.spending(run)
     cost = next(({"amount": round(s, 6), "currency": c} for c, s in spending.billed.items() if c), None)  # fmt: skip
-    body = await _body(house, about.get("form", "url"), about.get("kind", ""), kept, root, {"cost": cost} if cost else {})  # fmt: skip
+    form = form or about.get("form", "url")
+    body = await _body(house, form, about, kept, root, {"cost": cost} if cost else {})
     if len(good) < len(rows):
         body["errors"] = [
             {"index": at, "status": row["status"], "code": row["code"],
@@ -296,17 +342,20 @@ def _revised(row: Row) -> str:
 
 
 async def _body(
-    house: House, form: str, kind: str, kept: Sequence[tuple[str, str, str]], root: str, cost: Json
+    house: House, form: str, look: Json, kept: Sequence[tuple[str, str, str]], root: str, cost: Json
 ) -> Json:
     data = []
+    quality = int(look.get("quality", 0))
     for sha256, native, revised in kept:
         one: Json = {}
-        wanted = kind or {"jpeg": "jpg"}.get(native, native)
+        wanted = look.get("kind") or {"jpeg": "jpg"}.get(native, native)
         if form == "b64_json":
-            found = await house.pictures.bytes_of(Picture(sha256, wanted))
+            found = await house.pictures.bytes_of(
+                Picture(sha256, wanted, quality=quality if wanted != "png" else 0)
+            )
             one["b64_json"] = base64.b64encode(found or b"").decode()
         else:
-            one["url"] = root + house.pictures.path(sha256, wanted)
+            one["url"] = root + house.pictures.path(sha256, wanted, quality=quality)
         if revised:
             one["revised_prompt"] = revised
         data.append(one)

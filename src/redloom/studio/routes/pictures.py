@@ -40,7 +40,7 @@ async def answer(house: House, name: str, known: str | None) -> Response:
     wanted = house.pictures.wanted(name)
     if wanted is None:
         raise not_found("没有这张图。", "There is no such picture.")
-    tag = f'"{name[:24]}"'
+    tag = f'"{wanted.sha256[:24]}{wanted.variant}.{wanted.kind}"'
     if known == tag:
         return Response(status_code=304, headers={**LASTING, "ETag": tag})
     data = await house.pictures.bytes_of(wanted)

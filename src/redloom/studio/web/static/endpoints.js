@@ -2,12 +2,13 @@
 
 import { amount, count, get, h, icon, post, refill, session, sums, t } from "./core.js";
 import { attempt, button, empty } from "./parts.js";
+import { tokens } from "./tokens.js";
 
 export const title = () => t("端点", "Endpoints");
 
 export async function show(main) {
   const list = h("div.endpoints"), money = h("div.figures");
-  refill(main, h("div.page", h("header.top", h("h1", t("端点", "Endpoints")), h("p.soft", t("图在哪里画、什么价、限多快、留下来多少。", "Where pictures are made, at what price, how fast, and how many are kept."))), money, list, h("div.opinion-table")));
+  refill(main, h("div.page", h("header.top", h("h1", t("端点", "Endpoints")), h("p.soft", t("图在哪里画、什么价、限多快、留下来多少。", "Where pictures are made, at what price, how fast, and how many are kept."))), money, list, h("div.opinion-table"), session.features.tokens && tokens()));
   const load = async () => drawAll(list, await get("api/endpoints"));
   await load();
   get("api/feedback").then((told) => drawFeedback(main.querySelector(".opinion-table"), told.models)).catch(() => {});
