@@ -31,7 +31,7 @@ function makeForm(shown, done) {
     refill(shown, once(made, () => refill(shown)));
     await done();
   } },
-  h("div.fields", field(t("名字", "Name"), name, t("字母、数字、. _ -", "letters, digits, . _ -")), field(t("每分钟几张", "Pictures a minute"), rate), field(t("预算", "Budget"), budget), field(t("币种", "Currency"), currency)),
+  h("div.fields", field(t("名字", "Name"), name, t("字母、数字和 . _ -", "letters, digits, . _ -")), field(t("每分钟几张", "Pictures a minute"), rate), field(t("预算", "Budget"), budget), field(t("币种", "Currency"), currency)),
   h("div.acts", make));
 }
 
