@@ -224,9 +224,8 @@ def _titled(plan: NotePlan, title: str | None) -> NotePlan:
 
 def _wanted(plan: NotePlan, settings: NoteSettings) -> list[PictureWanted]:
     """The cover's picture, then pages', as many as asked for and planned."""
-    chosen = _chosen(plan, settings.images)
-    covers = [at for at in chosen if plan.prompts[at].purpose == "cover"]
-    leader = (covers or chosen or [0])[0] + 1 if settings.consistent and chosen else None
+    chosen, ranked = _chosen(plan, settings.images), _ranked(plan)
+    leader = ranked[0] + 1 if settings.consistent and ranked else None
     return [
         PictureWanted(
             at + 1, plan.prompts[at].purpose, plan.prompts[at].prompt, settings.ratio,
@@ -245,8 +244,12 @@ def with_pictures(plan: NotePlan, images: int | None) -> NotePlan:
 def _chosen(plan: NotePlan, images: int | None) -> list[int]:
     """Which of the plan's pictures are made, by their place in it."""
     most = 1 + AUTO_PAGE_PICTURES if images is None else images
-    ranked = sorted(range(len(plan.prompts)), key=lambda at: plan.prompts[at].purpose != "cover")
-    return sorted(_evenly(ranked, most))
+    return sorted(_evenly(_ranked(plan), most))
+
+
+def _ranked(plan: NotePlan) -> list[int]:
+    """The plan's pictures, the cover's first."""
+    return sorted(range(len(plan.prompts)), key=lambda at: plan.prompts[at].purpose != "cover")
 
 
 def opened(pictures: Sequence[Illustrated]) -> list[Illustrated]:
