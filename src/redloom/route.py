@@ -281,6 +281,8 @@ def _worth(live: Live, able: Sequence[Live], now: float, remaining: int) -> bool
     mine = live.expected_s(now)
     if not others or speed <= 0 or mine is None:
         return True
+    if mine <= min(one.expected_s(now) or 0.0 for one in others):
+        return True  # nobody would be done with it sooner
     work = remaining + sum(one.gate.outstanding for one in others)
     at_once = sum(one.at_once for one in others)
     last = min(one.idle_s(now) or 0.0 for one in others)
