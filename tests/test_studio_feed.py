@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from redloom.events import Advanced
 from redloom.studio.feed import RING, Channel, Frame, Reader, frame, mark_of
 from redloom.studio.options import Options
 from redloom.studio.streams import Events
@@ -151,3 +152,23 @@ def test_marks_are_read_back() -> None:
     assert mark_of("17.203") == (17, 203)
     for text in (None, "", "17", "a.b", "-1.2", "1.2.3", "9" * 30 + ".1"):
         assert mark_of(text) == (0, 0)
+
+
+def test_a_picture_in_the_making_is_told_with_a_look_at_it(tmp_path: Path) -> None:
+    """While somebody watches, steps come with their fraction and the address of a preview; with
+    nobody there, none is wanted."""
+    with rig(tmp_path / "ws") as made:
+        engine = made.house.engine
+        run = made.client.post("/api/runs", json={"prompts": ["p"], "priority": 1}).json()["id"]
+        before = engine.previews.wanted
+        with contextlib.closing(open_stream(made, f"/api/runs/{run}/events")) as plug:
+            read_until(plug, b"event: snapshot")
+            assert (before, engine.previews.wanted) == (False, True)
+            engine.previews.keep("r1:abc", b"\xff\xd8jpeg")
+            steps = Advanced(at=0.0, run=run, row=1, take=1, fraction=0.25, preview="r1:abc")
+            made.loop.call_soon_threadsafe(made.house.feed._notice, steps)
+            said = read_until(plug, b'"preview"')
+            assert b'"fraction":0.25' in said.replace(b" ", b"")
+        seen = made.client.get("/api/previews/r1%3Aabc")
+        assert (seen.status_code, seen.content) == (200, b"\xff\xd8jpeg")
+        assert made.client.get("/api/previews/r1%3Anone").status_code == 404

@@ -18,9 +18,11 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 from redloom.engine import Engine
 from redloom.events import (
+    Advanced,
     Done,
     Doubtful,
     Downloaded,
@@ -52,6 +54,15 @@ Mark = tuple[int, int]
 _STAGES: dict[type[Event], str] = {
     Submitted: "sent", Running: "running", Downloaded: "fetching", Retrying: "retrying", Doubtful: "doubt",
 }  # fmt: skip
+
+
+NOTHING: Mapping[str, Any] = {}
+
+
+def _so_far(event: Advanced) -> Json:
+    """How far a picture in the making is, and where a small look at it can be had."""
+    preview = f"api/previews/{quote(event.preview, safe='')}" if event.preview else None
+    return {"fraction": round(event.fraction, 3), "preview": preview}
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +195,7 @@ class Feed:
     chores: Chores
     closed: bool = False
     clients: int = 0
+    _unwatch: Callable[[], None] = lambda: None
     _channels: dict[str, Channel] = field(default_factory=dict)
     _wakes: dict[str, asyncio.Event] = field(default_factory=dict)
     _followed: dict[str, str] = field(default_factory=dict)
@@ -226,6 +238,8 @@ class Feed:
             at = (getattr(event, "row"), getattr(event, "take"))  # noqa: B009
             moment.stages.setdefault(event.run, {})[at] = stage
             self._tell_progress(event, at, stage)
+        elif isinstance(event, Advanced):
+            self._tell_progress(event, (event.row, event.take), "running", _so_far(event))
         elif isinstance(event, Held):
             moment.held[event.endpoint] = (event.until, event.reason)
             self._tell_all("held", held_json(event.endpoint, event.until, event.reason, event.at))
@@ -244,14 +258,16 @@ class Feed:
         for name in self._channels:
             self._channels[name].push(frame(event, data))
 
-    def _tell_progress(self, event: Event, at: tuple[int, int], stage: str) -> None:
+    def _tell_progress(
+        self, event: Event, at: tuple[int, int], stage: str, more: Mapping[str, Any] = NOTHING
+    ) -> None:
         if event.run in self._followed:
             self._wakes[self._followed[event.run]].set()
         channel = self._channels.get(event.run)
         if channel is None:
             return
         said = {"run": event.run, "row": at[0], "take": at[1], "stage": stage,
-                "endpoint": getattr(event, "endpoint", ""), "index": at[0] - 1, "status": "generating"}  # fmt: skip
+                "endpoint": getattr(event, "endpoint", ""), "index": at[0] - 1, "status": "generating", **more}  # fmt: skip
         channel.push(frame("progress", said))
 
     # who watches
@@ -318,6 +334,8 @@ class Feed:
         channel = self._channels.setdefault(name, Channel())
         channel.clients += 1
         self.clients += 1
+        if self.clients == 1:
+            self._unwatch = self.engine.previews.watch()  # made only while somebody looks
         if channel.clients == 1 and pump is not None:
             self._wakes[name] = asyncio.Event()
             self.chores.begin(pump(), f"feed {name or 'all'}")
@@ -326,6 +344,8 @@ class Feed:
     def _leave(self, name: str, channel: Channel) -> None:
         self.clients -= 1
         channel.clients -= 1
+        if self.clients == 0:
+            self._unwatch()
         if channel.clients == 0 and self._channels.get(name) is channel:
             del self._channels[name]
             if name in self._wakes:

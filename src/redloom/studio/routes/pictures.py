@@ -35,6 +35,15 @@ async def picture(name: str, request: Request, house: Here) -> Response:
     return await answer(house, name, request.headers.get("if-none-match"))
 
 
+@router.get("/api/previews/{name}", tags=["pictures"], response_class=Response)
+async def preview(name: str, house: Here) -> Response:
+    """A picture in the making, small and rough: a JPEG, another one every few steps."""
+    data = house.engine.previews.of(name)
+    if not data:
+        raise not_found("没有这张预览。", "There is no such preview.")
+    return Response(data, media_type="image/jpeg", headers={"Cache-Control": "no-store"})
+
+
 async def answer(house: House, name: str, known: str | None) -> Response:
     """The picture of an address; 304 where the client has it. Raises Problem 404."""
     wanted = house.pictures.wanted(name)

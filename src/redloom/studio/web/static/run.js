@@ -97,7 +97,7 @@ class RunPage {
 
   moved(data) {
     this.stages.set(`${data.row}_${data.take}`, data.stage);
-    this.gallery?.update({ row: data.row, take: data.take, stage: data.stage });
+    this.gallery?.update({ row: data.row, take: data.take, stage: data.stage, preview: data.preview && `${data.preview}?${data.fraction}` });
   }
 
   ended(data) {
@@ -170,7 +170,7 @@ class RunPage {
     cell.className = `cell ${row.status}${stage ? ` ${stage}` : ""}`;
     cell.setAttribute("aria-label", `${row.row}. ${row.prompt.slice(0, 80)}. ${stateWords(row.status, stage)}`);
     const words = row.status !== "ok" && h("span.pill", { className: `pill ${row.status === "pending" ? (stage === "waiting" ? "idle" : "live") : row.status === "duplicate" ? "idle" : "bad"}` }, stateWords(row.status, stage));
-    refill(cell, h("div.frame", row.picture ? h("img", { src: row.picture.thumb, alt: "", decoding: "async", draggable: "false" }) : row.status === "pending" ? h("div.loom", { "aria-hidden": "true" }) : h("p", row.error), words, row.feedback?.used && h("span.mark", icon("star"))),
+    refill(cell, h("div.frame", row.picture ? h("img", { src: row.picture.thumb, alt: "", decoding: "async", draggable: "false" }) : row.status === "pending" ? (row.preview ? h("img", { src: row.preview, alt: "", decoding: "async", draggable: "false" }) : h("div.loom", { "aria-hidden": "true" })) : h("p", row.error), words, row.feedback?.used && h("span.mark", icon("star"))),
       h("p.words", row.prompt), h("small", [row.id || `#${row.row}`, row.seconds && `${Math.round(row.seconds)} s`, row.flags.length && `⚠ ${row.flags[0]}`].filter(Boolean).join(" · ")));
   }
 
