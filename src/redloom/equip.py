@@ -139,7 +139,8 @@ def _polls_for(endpoint: Endpoint, provider: Provider, terms: Terms) -> Polls:
     own, published = endpoint.limits, provider.limits()
 
     def pace(limit: float | None) -> Pace:
-        return Pace(None if limit is None else limit * endpoint.share * POLL_MARGIN)
+        rate = None if limit is None else limit * endpoint.share * POLL_MARGIN
+        return Pace(rate, most=rate)
 
     return Polls(
         terms.clock,
@@ -151,7 +152,7 @@ def _polls_for(endpoint: Endpoint, provider: Provider, terms: Terms) -> Polls:
 
 async def _recall(live: Live, records: Records) -> None:
     """Take up what earlier processes learnt of an endpoint."""
-    gate = await records.learnt("gate", "|".join(live.endpoint.quota))
+    gate = await records.learnt("gate", _quota_of(live))
     if gate:
         live.gate.recall(gate)
     times = await records.learnt("times", _kind_of_work(live))
@@ -165,9 +166,14 @@ async def keep_what_was_learnt(lives: Sequence[Live], records: Records, now: flo
         for live in lives:
             gate, times = live.gate.learnt(), live.timings.learnt()
             if gate["rate"] or gate["slots"] or gate["queues"] is not None:
-                await records.learn("gate", "|".join(live.endpoint.quota), gate, now)
+                await records.learn("gate", _quota_of(live), gate, now)
             if times:
                 await records.learn("times", _kind_of_work(live), times, now)
+
+
+def _quota_of(live: Live) -> str:
+    """What learnt limits are about: the quota, and the lane, since each lane has its own."""
+    return "|".join((*live.endpoint.quota, live.lane))
 
 
 def _kind_of_work(live: Live) -> str:

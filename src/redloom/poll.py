@@ -253,6 +253,7 @@ class Polls:
         except Exception as error:
             self._fail(watch, error)
         else:
+            self.pace.accepted(self.clock.now())
             watch.failures, watch.alone = 0, False
             self._judge(watch, outcome)
 
@@ -348,6 +349,7 @@ class Polls:
         except Exception:
             seen = {}  # the single queries will say what is wrong
         else:
+            self.lists.accepted(self.clock.now())
             page = max(1, provider.capabilities().list_page)
             self._pages = max(1, -(-len(seen) // page))
         now = self.clock.now()
