@@ -79,7 +79,7 @@ def test_work_waiting_there_counts() -> None:
     assert busy.expected_s(NOW) == pytest.approx((11 / 2) * 10.0 + 10.0)
 
 
-@pytest.mark.parametrize(("remaining", "name"), [(1000, "slow"), (1, ""), (12, ""), (16, "slow")])
+@pytest.mark.parametrize(("remaining", "name"), [(1000, "slow"), (1, ""), (12, ""), (30, "slow")])
 def test_near_the_end_a_slow_slot_stays_idle(remaining: int, name: str) -> None:
     """The fast one is full. With much to do the slow one helps; the last job waits for the fast."""
     fast, slow = live("fast", 10.0, 2, outstanding=2), live("slow", 60.0, 2)

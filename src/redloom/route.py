@@ -27,6 +27,9 @@ REACTION_S = 5.0
 """Detection delay that submit-ahead has to cover, nominal seconds."""
 OPEN_AFTER = 5
 """Failures of an endpoint in a row after which it is left alone for a while."""
+RESERVE = 1.5
+"""Standard deviations of its time that an endpoint must have in hand to be given one of the last
+jobs: the slots left idle meanwhile cost well under a percent, a late last picture several."""
 FIRST_BREAK_S, LONGEST_BREAK_S = 15.0, 300.0
 
 
@@ -274,7 +277,7 @@ def _too_dear(live: Live, able: Sequence[Live], affordable: float | None) -> boo
 def _worth(live: Live, able: Sequence[Live], now: float, remaining: int) -> bool:
     """Whether it would be done with the job before the others were done with everything.
 
-    With a reserve of half its spread: what it is late by at the very end, the whole run is late by.
+    With a reserve for its spread: what it is late by at the very end, the whole run is late by.
     """
     others = [one for one in able if one is not live and one.expected_s(now) is not None]
     speed = sum(one.per_second(now) for one in others)
@@ -286,7 +289,7 @@ def _worth(live: Live, able: Sequence[Live], now: float, remaining: int) -> bool
     work = remaining + sum(one.gate.outstanding for one in others)
     at_once = sum(one.at_once for one in others)
     last = min(one.idle_s(now) or 0.0 for one in others)
-    reserve = live.timing.sigma * live.mean_s(now) / 2.0
+    reserve = RESERVE * live.timing.sigma * live.mean_s(now)
     return mine + reserve <= max(0, work - at_once) / speed + last
 
 
