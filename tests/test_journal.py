@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import re
 import sqlite3
@@ -12,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -327,3 +329,28 @@ def test_an_unknown_statement_harms_nobody_else(journal: Journal) -> None:
         lambda db: db.many("learn", [{"what": "t", "whom": "x", "value": "1", "at": 0.0}])
     )
     assert kept(journal) == {"x"}
+
+
+def _open_often(folder: str, start: Any, wrong: Any) -> None:
+    """Open one new journal after another, each in the same moment as the other processes."""
+    for number in range(40):
+        start.wait()
+        try:
+            Journal(Path(folder) / f"{number}.db").open().close()
+        except BaseException as error:
+            wrong.put(repr(error))
+
+
+def test_programs_that_open_a_new_workspace_at_once_all_get_in(tmp_path: Path) -> None:
+    """Three processes, forty new files, opened together: none is refused."""
+    context = multiprocessing.get_context("spawn")
+    start, wrong = context.Barrier(3), context.Queue()
+    programs = [
+        context.Process(target=_open_often, args=(str(tmp_path), start, wrong)) for _ in range(3)
+    ]
+    for program in programs:
+        program.start()
+    for program in programs:
+        program.join(60)
+    assert [program.exitcode for program in programs] == [0, 0, 0]
+    assert wrong.empty()

@@ -15,6 +15,7 @@ import queue
 import re
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ from .errors import DiskFull, JournalDamaged, RedloomError, WorkspaceError
 
 T = TypeVar("T")
 Row = sqlite3.Row
+PATIENCE_S = 30.0
+"""Real seconds that one process waits for another's lock on the file."""
 GROUP = 1000
 """Operations in one commit at most, so that the first of them does not wait for ever."""
 
@@ -302,14 +305,33 @@ def _settle(wishes: list[_Wish]) -> None:
 def connect(path: Path) -> sqlite3.Connection:
     """A connection as the journal wants it: WAL, FULL, patient with other processes."""
     connection = sqlite3.connect(
-        path, timeout=30.0, isolation_level=None, check_same_thread=False, cached_statements=256
+        path,
+        timeout=PATIENCE_S,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
     )
     connection.row_factory = sqlite3.Row
-    connection.execute("PRAGMA journal_mode = WAL")
+    _write_ahead(connection)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA wal_autocheckpoint = 4000")
     connection.execute("PRAGMA cache_size = -4000")  # KiB, for each of three connections
     return connection
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to WAL. SQLite does not wait for this one as it waits for locks: two programs that
+    open a new workspace in the same moment would refuse each other.
+    """
+    ends = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > ends:
+                raise
+            time.sleep(0.01)
 
 
 def migrate(db: Db) -> None:
