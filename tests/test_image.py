@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image as Pillow
 
-from redloom.download import Fetched, verify
+from redloom.verify import Fetched, verify
 from redloom.errors import DiskFull, NotAPicture
 from redloom.image import (
     Delivery,

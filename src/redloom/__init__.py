@@ -41,6 +41,8 @@ The way of one picture, in the order that it goes
     splice        parts of PNG, JPEG and WebP files
     metadata      what is written into a picture, and its AIGC label
     links         where a result may lie, and where we do not go
+    parts         unfinished files of downloads; what the disk refuses
+    verify        bytes to a verified picture: decoded, measured, hashed
     download      result to bytes on disk, whole and verified or not at all
     image         the finished picture: store, derived formats
     examine       one look at a finished picture: thumbnail, fingerprint, doubts

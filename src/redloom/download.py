@@ -5,7 +5,8 @@ picture streams into a ``.part`` file, whose name says which bytes it holds (a d
 ETag and length), so that it is resumed by Range only where they are the same. Then it is
 decoded wholly in a worker thread, measured, hashed from the disk, fsynced and renamed.
 Truncated or wrong bytes are fetched again and an expired link is renewed; nothing here can buy.
-May import: errors, clock, endpoint, splice, naming, links, version.
+A body of a known, bearable length stays in memory until then, and goes to its place at once.
+May import: errors, clock, endpoint, links, parts, verify, version.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ import heapq
 import itertools
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .clock import Clock, held, offload
 from .endpoint import Picture
-from .errors import DiskFull, FetchFailed, LinkExpired, NotAPicture, PictureError, UnsafeLink
+from .errors import FetchFailed, LinkExpired, NotAPicture, PictureError, UnsafeLink
 from .links import (
     Resolve,
     Rules,
@@ -37,47 +38,53 @@ from .links import (
     system_resolve,
     unsafe,
 )
-from .naming import extension
-from .splice import Webp, broken, kind_of, open_picture, take_apart
+from .parts import (
+    finish_part,
+    left_over,
+    names_in,
+    on_disk,
+    open_part,
+    remove,
+    set_down,
+    size_of,
+    write_all,
+)
+from .verify import EXPIRED_WORDS, Fetched, Hopeless, Look, expired, verify, verify_bytes
 from .version import __version__
 
 if TYPE_CHECKING:
     import aiohttp
-    from PIL.Image import Image as Pixels
     from yarl import URL
 
-__all__ = ["Downloads", "Fetched", "Rules", "on_disk", "own_host", "sweep", "verify"]
+__all__ = ["Downloads", "Fetched", "Rules", "own_host", "sweep", "verify"]
 
 CHUNK = 256 * 1024
+IN_MEMORY = 32 * 1024 * 1024
+"""Bytes of bodies that may wait in memory, all together, to be verified; others go to the disk."""
 MAX_REDIRECTS = 5
 FRESH_LINKS = 2
 """Renewed links that are followed at once; later ones wait like any other try."""
 
-Look = Callable[["Pixels"], Any]
+Keep = Callable[["Fetched"], None]
 Renew = Callable[[], Awaitable[Picture]]
 Pauses = Callable[[int], float | None]
 _EXPIRED_STATUS = frozenset({401, 403, 404, 410})
-_EXPIRED_WORDS = re.compile(rb"AccessDenied|ExpiredToken|[Rr]equest has expired|NoSuchKey")
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)$")
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
-    """A verified picture in the downloads folder. ``flags``: ``wrong-size``."""
+class Body:
+    """A whole body in memory, and the length that was set aside for it."""
 
-    path: Path
-    sha256: str
-    size_bytes: int
-    format: str
-    width: int
-    height: int
-    flags: tuple[str, ...] = ()
-    seen: Any = None
-    """What the caller's ``look`` made of the decoded picture."""
+    data: bytearray
 
 
-class _Hopeless(NotAPicture):
-    """Bytes that another try would not make better: over a cap."""
+class _Kept(Exception):
+    """What the caller's ``keep`` raised: nothing that another download would mend."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class _StartOver(Exception):
@@ -110,6 +117,7 @@ class Downloads:
         self._decoding = asyncio.Semaphore(decoders)
         self._resolve = resolve
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._in_memory = 0
         self._earlier: set[str] | None = None
         """Names of which there may be an unfinished file; None: the folder was not read yet."""
 
@@ -123,24 +131,36 @@ class Downloads:
         renew: Renew | None = None,
         expires: float | None = None,
         look: Look | None = None,
+        keep: Keep | None = None,
     ) -> Fetched:
         """The picture's bytes on disk, whole and verified. ``name`` is unique to the picture.
 
-        ``look`` is shown the decoded picture, in the thread that decoded it. ``expires`` is the nominal time when the link ends: the earliest goes first. Raises
-        FetchFailed, LinkExpired, NotAPicture when the pauses end; UnsafeLink and DiskFull at once.
+        ``look`` is shown the decoded picture, and ``keep`` takes what was fetched to its place, both
+        in the thread that decoded it; what ``keep`` raises is raised. ``expires`` is the nominal
+        time when the link ends: the earliest goes first. Raises FetchFailed, LinkExpired,
+        NotAPicture when the pauses end; UnsafeLink and DiskFull at once.
         """
+        how = (name := _plain(name), size, rules.max_pixels, look, keep)
+        try:
+            return await self._fetch(picture, rules, name, renew, expires, how)
+        except _Kept as kept:
+            raise kept.error from None
+
+    async def _fetch(
+        self,
+        picture: Picture,
+        rules: Rules,
+        name: str,
+        renew: Renew | None,
+        expires: float | None,
+        how: tuple[Any, ...],
+    ) -> Fetched:
         renewed = 0
         for attempt in itertools.count(1):
             try:
-                part = await self._bring(picture, rules, _plain(name), expires)
-                async with self._decoding:
-                    fetched = await offload(
-                        verify, part, _plain(name), size, rules.max_pixels, look
-                    )
-                if self._earlier is not None:
-                    self._earlier.discard(_plain(name))
-                return fetched
-            except (UnsafeLink, _Hopeless):
+                came = await self._bring(picture, rules, name, expires, how[-1] is not None)
+                return await self._taken(came, name, how)
+            except (UnsafeLink, Hopeless):
                 raise
             except LinkExpired as error:
                 if renew is None:
@@ -155,10 +175,43 @@ class Downloads:
                 await self._pause(attempt, error)
         raise AssertionError  # count() has no end
 
+    async def _taken(self, came: Path | Body, name: str, how: tuple[Any, ...]) -> Fetched:
+        """Verified, and where the caller wants it."""
+        try:
+            async with self._decoding:
+                fetched = await offload(self._take, came, *how)
+        finally:
+            if isinstance(came, Body):
+                self._in_memory -= len(came.data)
+        if self._earlier is not None:
+            self._earlier.discard(name)
+        return fetched
+
+    def _take(
+        self,
+        came: Path | Body,
+        name: str,
+        size: tuple[int, int] | None,
+        max_pixels: int,
+        look: Look | None,
+        keep: Keep | None,
+    ) -> Fetched:
+        """Verify what came and hand it to ``keep``. For a thread."""
+        if isinstance(came, Body):
+            fetched = verify_bytes(bytes(came.data), self._folder / name, size, max_pixels, look)
+        else:
+            fetched = verify(came, name, size, max_pixels, look)
+        if keep is not None:
+            try:
+                keep(fetched)
+            except Exception as error:
+                raise _Kept(error) from error
+        return fetched
+
     async def let_go(self, picture: Picture) -> None:
         """The outcome is on record: the file that the answer was set down in may go."""
         if picture.file:
-            await offload(_remove, Path(picture.file))
+            await offload(remove, Path(picture.file))
 
     async def close(self) -> None:
         """Give the connections back. Safe to call twice."""
@@ -173,9 +226,9 @@ class Downloads:
         await self._clock.sleep(pause_s)
 
     async def _bring(
-        self, picture: Picture, rules: Rules, name: str, expires: float | None
-    ) -> Path:
-        """The bytes on disk, not looked at yet."""
+        self, picture: Picture, rules: Rules, name: str, expires: float | None, memory: bool
+    ) -> Path | Body:
+        """The bytes, not looked at yet: on disk, or where ``memory`` allows it there."""
         if picture.file:
             part = self._folder / f"{name}.0.part"
             await offload(_take_over, Path(picture.file), part, rules)
@@ -184,16 +237,16 @@ class Downloads:
             return await self._set_down(picture.data, name, rules)
         # The gate is for the transfer only: nobody holds a place while pausing or decoding.
         async with self._gate.turn(expires):
-            return await self._transfer(picture.url, rules, name)
+            return await self._transfer(picture.url, rules, name, memory)
 
     async def _set_down(self, data: bytes, name: str, rules: Rules) -> Path:
         if len(data) > rules.max_bytes:
             raise _too_big(rules)
         part = self._folder / f"{name}.0.part"
-        await offload(_write_whole, part, data)
+        await offload(set_down, part, data)
         return part
 
-    async def _transfer(self, link: str, rules: Rules, name: str) -> Path:
+    async def _transfer(self, link: str, rules: Rules, name: str, memory: bool) -> Path | Body:
         import aiohttp
 
         host = "?"
@@ -202,33 +255,35 @@ class Downloads:
                 url = parse(link)
                 host = url.host or host
                 async with asyncio.timeout(rules.timeout_s):
-                    return await self._receive(url, rules, name)
+                    return await self._receive(url, rules, name, memory)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             # `from None`: the cause may hold the signed link.
             raise _failed(host, type(error).__name__) from None
 
-    async def _receive(self, url: URL, rules: Rules, name: str) -> Path:
+    async def _receive(self, url: URL, rules: Rules, name: str, memory: bool) -> Path | Body:
         left = await self._left_over(name)
         if left is not None:
             try:
-                return await self._receive_from(url, rules, name, left)
+                return await self._receive_from(url, rules, name, left, memory)
             except _StartOver:
-                await offload(_remove, left)
-        return await self._receive_from(url, rules, name, None)
+                await offload(remove, left)
+        return await self._receive_from(url, rules, name, None, memory)
 
     async def _left_over(self, name: str) -> Path | None:
         """An unfinished file of this name; the disk is asked only where there can be one."""
         if self._earlier is None:
-            names = await offload(_names_in, self._folder)
+            names = await offload(names_in, self._folder)
             # Others may have read the folder meanwhile, and left files of their own since.
             self._earlier = names if self._earlier is None else self._earlier | names
         if name in self._earlier:
-            return await offload(_left_over, self._folder, name)
+            return await offload(left_over, self._folder, name)
         self._earlier.add(name)
         return None
 
-    async def _receive_from(self, url: URL, rules: Rules, name: str, left: Path | None) -> Path:
-        offset = await offload(_size, left) if left else 0
+    async def _receive_from(
+        self, url: URL, rules: Rules, name: str, left: Path | None, memory: bool
+    ) -> Path | Body:
+        offset = await offload(size_of, left) if left else 0
         async with self._open(url, rules, offset) as response:
             await _check_status(response, resuming=left is not None)
             part = self._folder / f"{name}.{_fingerprint(url, response)}.part"
@@ -239,15 +294,23 @@ class Downloads:
             if (response.content_length or 0) + offset > rules.max_bytes:
                 raise _too_big(rules)
             if left and left != part:
-                await offload(_remove, left)
-            await self._pour(response, part, offset, rules)
-            return part
+                await offload(remove, left)
+            room = self._room_for(response) if memory and not offset else 0
+            return await self._pour(response, part, offset, rules, room)
+
+    def _room_for(self, response: aiohttp.ClientResponse) -> int:
+        """The body's length, set aside, where it may stay in memory; else 0."""
+        length = response.content_length or 0
+        if self._in_memory + length > IN_MEMORY:
+            return 0
+        self._in_memory += length
+        return length
 
     async def _pour(
-        self, response: aiohttp.ClientResponse, part: Path, offset: int, rules: Rules
-    ) -> None:
-        """The body onto the disk, no more than a few chunks in memory."""
-        began, gathered = offset, bytearray()
+        self, response: aiohttp.ClientResponse, part: Path, offset: int, rules: Rules, room: int
+    ) -> Path | Body:
+        """The body as it comes: ``room`` bytes stay in memory, else no more than a few chunks."""
+        began, gathered, whole = offset, bytearray(), False
         file: BinaryIO | None = None
         try:
             async for piece in response.content.iter_chunked(CHUNK):
@@ -255,13 +318,17 @@ class Downloads:
                 if offset > rules.max_bytes:
                     raise _too_big(rules)
                 gathered += piece
-                if len(gathered) >= CHUNK:
-                    file = file or await offload(_open_part, part, began)
+                if len(gathered) >= max(CHUNK, room + 1):
+                    file = file or await offload(open_part, part, began)
                     full, gathered = gathered, bytearray()
-                    await _to_the_end(_write, file, full)
+                    await _to_the_end(write_all, file, full)
+            whole = bool(room) and len(gathered) == room
         finally:
-            # What came is kept also when the rest did not: the next try goes on from there.
-            await _to_the_end(_finish, file, part, began, gathered)
+            if not whole:
+                self._in_memory -= room
+                # What came is kept also when the rest did not: the next try goes on from there.
+                await _to_the_end(finish_part, file, part, began, gathered)
+        return Body(gathered) if whole else part
 
     @asynccontextmanager
     async def _open(
@@ -358,82 +425,14 @@ def sweep(folder: Path, keep: Collection[str] = ()) -> int:
     return freed
 
 
-def verify(
-    part: Path,
-    name: str,
-    size: tuple[int, int] | None,
-    max_pixels: int,
-    look: Look | None = None,
-) -> Fetched:
-    """Decode a whole file, measure, hash, fsync and rename it. For a worker thread.
-
-    ``look`` is shown the decoded picture while it is there anyway.
-
-    Raises NotAPicture (the file is gone then), LinkExpired where it is an error page saying so,
-    DiskFull.
-    """
-    with on_disk(), part.open("rb") as file:
-        try:
-            data = file.read()
-            kind = _structure(data)
-            file.seek(0)
-            (width, height), seen = _decode(file, kind, max_pixels, look)
-        except PictureError:
-            _remove(part)
-            raise
-        os.fsync(file.fileno())
-    whole = part.with_name(f"{name}.{extension(kind)}")
-    with on_disk():
-        part.replace(whole)
-    flags = ("wrong-size",) if size is not None and size != (width, height) else ()
-    digest = hashlib.sha256(data).hexdigest()
-    return Fetched(whole, digest, len(data), kind, width, height, flags, seen)
-
-
-def _structure(data: bytes) -> str:
-    """The kind by magic bytes, its parts read to the end, so that a cut or a bad CRC shows."""
-    kind = kind_of(data[:12])
-    if kind is None and _EXPIRED_WORDS.search(data[:4096]):
-        raise _expired()
-    return take_apart(data).format
-
-
-def _decode(
-    file: BinaryIO, kind: str, max_pixels: int, look: Look | None
-) -> tuple[tuple[int, int], Any]:
-    """Every pixel decoded; width and height, and what ``look`` made of it."""
-    if kind == "webp":  # its decoder allocates the canvas at once
-        _check_pixels(Webp.read(file.read()).size(), max_pixels)
-        file.seek(0)
-    try:
-        with open_picture(file, kind) as picture:
-            _check_pixels(picture.size, max_pixels)
-            picture.load()
-            size = picture.size
-            return size, None if look is None else look(picture)
-    except PictureError:
-        raise
-    except Exception as error:
-        raise broken("无法解码", "it cannot be decoded") from error
-
-
-def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
-    if size[0] * size[1] > max_pixels:
-        raise _Hopeless(
-            f"图片有 {size[0]}×{size[1]} 像素，超过上限，没有收下。图片已付费；可调高上限后重新运行。",
-            f"The picture has {size[0]}×{size[1]} pixels, over the cap, and was not taken. It is "
-            "paid for; raise the cap and run again.",
-        )
-
-
 async def _check_status(response: aiohttp.ClientResponse, *, resuming: bool) -> None:
     if response.status == 200 or (resuming and response.status == 206):
         return
     if resuming and response.status == 416:
         raise _StartOver
     body = await response.content.read(4096)
-    if response.status in _EXPIRED_STATUS or _EXPIRED_WORDS.search(body):
-        raise _expired()
+    if response.status in _EXPIRED_STATUS or EXPIRED_WORDS.search(body):
+        raise expired()
     raise _failed(response.url.host or "?", f"HTTP {response.status}")
 
 
@@ -484,81 +483,13 @@ def _failed(host: str, what: str) -> FetchFailed:
     )
 
 
-def _expired() -> LinkExpired:
-    return LinkExpired(
-        "图片链接已失效。图片已付费；任务记录还在时可以取得新链接，不会重新购买。",
-        "The picture's link is no longer good. It is paid for; while the task's record lives a "
-        "new link can be had, without buying again.",
-    )
-
-
 def _too_big(rules: Rules) -> NotAPicture:
     cap = rules.max_bytes // (1024 * 1024)
-    return _Hopeless(
+    return Hopeless(
         f"图片超过 {cap} MiB 的上限，没有收下。图片已付费；可调高上限后重新运行。",
         f"The picture is over the cap of {cap} MiB and was not taken. It is paid for; raise the "
         "cap and run again.",
     )
-
-
-@contextmanager
-def on_disk() -> Iterator[None]:
-    """File work: what the system refuses becomes DiskFull."""
-    try:
-        yield
-    except OSError as error:
-        what = error.strerror or type(error).__name__
-        raise DiskFull(
-            f"写不了磁盘（{what}）。已付费的图片不会丢：腾出空间或改正权限后，重新运行同一命令。",
-            f"Could not write to the disk ({what}). What is paid for is not lost: make room or "
-            "put the rights in order, then run the same command again.",
-        ) from error
-
-
-def _names_in(folder: Path) -> set[str]:
-    with on_disk():
-        folder.mkdir(parents=True, exist_ok=True)
-        return {path.name.split(".")[0] for path in folder.iterdir()}
-
-
-def _left_over(folder: Path, name: str) -> Path | None:
-    """The unfinished file of this name that can be resumed; others of the name are removed."""
-    with on_disk():
-        folder.mkdir(parents=True, exist_ok=True)
-        found = sorted(folder.glob(f"{name}.*.part"))
-        usable = [p for p in found if not p.name.endswith(".0.part") and p.stat().st_size]
-        for path in found:
-            if path not in usable[:1]:
-                path.unlink(missing_ok=True)
-    return usable[0] if usable else None
-
-
-def _size(path: Path) -> int:
-    with on_disk():
-        return path.stat().st_size
-
-
-def _remove(path: Path | None) -> None:
-    with on_disk():
-        if path is not None:
-            path.unlink(missing_ok=True)
-
-
-def _open_part(part: Path, offset: int) -> BinaryIO:
-    with on_disk():
-        return part.open("ab" if offset else "wb", buffering=0)
-
-
-def _write(file: BinaryIO, data: bytearray) -> None:
-    with on_disk():
-        view = memoryview(data)
-        while view:
-            view = view[file.write(view) :]
-
-
-def _finish(file: BinaryIO | None, part: Path, offset: int, data: bytearray) -> None:
-    with on_disk(), file or _open_part(part, offset) as last:
-        _write(last, data)
 
 
 async def _to_the_end(work: Callable[..., None], *args: object) -> None:
@@ -590,9 +521,3 @@ def _take_over(file: Path, part: Path, rules: Rules) -> None:
             part.hardlink_to(file)
         except OSError:  # a file system without hard links
             part.write_bytes(file.read_bytes())
-
-
-def _write_whole(part: Path, data: bytes) -> None:
-    with on_disk():
-        part.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import threading
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -166,7 +167,8 @@ def _same_colours(one: bytes | bytearray, other: bytes | bytearray) -> bool:
 class Likeness:
     """Which pictures of a run look alike. Some fifty bytes a picture.
 
-    Kept are pictures unlike all before; what looks like one of them is told its name.
+    Kept are pictures unlike all before; what looks like one of them is told its name. Several
+    threads may add.
     """
 
     _names: array[int] = field(default_factory=lambda: array("Q"))
@@ -175,22 +177,26 @@ class Likeness:
     _colours: bytearray = field(default_factory=bytearray)
     _bands: dict[int, array[int]] = field(default_factory=dict)
     """Numbers of pictures by band and its bits."""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, mark: str, row: int, take: int = 1) -> tuple[int, int] | None:
         """Row and take of an earlier picture that this one looks like; else it is kept."""
         if len(mark) != 40:
             return None
         bits, colours, name = int(mark[:16], 16), bytes.fromhex(mark[16:]), row << 16 | take
-        found = self._nearest(bits, colours, name)
-        if found is not None:
-            return found >> 16, found & 0xFFFF
+        with self._lock:
+            found = self._nearest(bits, colours, name)
+            if found is None:
+                self._keep(bits, colours, name)
+        return None if found is None else (found >> 16, found & 0xFFFF)
+
+    def _keep(self, bits: int, colours: bytes, name: int) -> None:
         number = len(self._names)
         self._names.append(name)
         self._hashes.append(bits)
         self._colours += colours
         for key in _keys(bits):
             self._bands.setdefault(key, array("I")).append(number)
-        return None
 
     def _nearest(self, bits: int, colours: bytes, name: int) -> int | None:
         hashes, near = self._hashes, set[int]()

@@ -30,7 +30,6 @@ from .errors import (
 from .events import Downloaded, Stream
 from .examine import Likeness, Look, examine, keep_thumb, thumb_name
 from .image import Delivery, Image, Store, deliver, deliver_also
-from .job import JobStatus
 from .journal import Row
 from .metadata import About
 from .naming import named_file, told_apart, with_row
@@ -73,27 +72,17 @@ class Finisher:
         assert row is not None
         about = about_of(job, live, row, made, began)
         price = (about.price, about.currency)
+        handover = await self._handover(run, job, live, about, task)
         try:
-            fetched = await self._fetch(run, job, live, row, made, ticket)
+            await self._fetch(run, job, live, row, made, ticket, handover)
         except PictureError as error:
             return await self._not_fetched(job, task, heard, error), price
-        fetched_at = self.clock.now()
-        about = replace(
-            about, finished_at=fetched_at, seconds=round(fetched_at - row["intent_at"], 3)
-        )
-        look: Look = fetched.seen
-        about = replace(
-            about,
-            flags=(*_own_doubts(run, job, live, fetched), *look.flags),
-            fingerprint=look.fingerprint,
-        )
-        image, ending = await self._deliver(run, job, fetched, about, task, look.thumb)
+        image, ending, about = handover.done()
         record = self._image_record(job, image, task, about)
-        closing = made_ending(made, self.clock.now())
-        closing = replace(closing, polls=heard.polls, seen_at=heard.at, fetched_at=fetched_at)
+        closing = made_ending(made, self.clock.now(), heard.polls, heard.at, about.finished_at)
         await self.records.end_task_and_job(task, closing, ending, record)
         await self.downloads.let_go(made.picture)
-        self._claims = {name: owner for name, owner in self._claims.items() if owner != job.id}
+        self._release(job)
         self.stream.tell(
             Downloaded(
                 at=self.clock.now(), run=job.run, row=job.row, take=job.take,
@@ -118,20 +107,34 @@ class Finisher:
             )  # fmt: skip
         else:
             about = _about_from_json(kept["about"], job)
-            _, ending = await self._deliver(run, job, image, about, kept["task"])
+            handover = await self._handover(run, job, None, about, kept["task"])
+            await offload(handover, image)
+            ending = handover.done()[1]
         await self.records.end_job(ending)
-        self._claims = {name: owner for name, owner in self._claims.items() if owner != job.id}
+        self._release(job)
         return ending
 
+    def _release(self, job: Job) -> None:
+        """The names that it claimed are on record now."""
+        if self._claims:
+            self._claims = {name: owner for name, owner in self._claims.items() if owner != job.id}
+
     async def _fetch(
-        self, run: Run, job: Job, live: Live, task: Row, made: Made, ticket: Ticket | None
-    ) -> Fetched:
+        self,
+        run: Run,
+        job: Job,
+        live: Live,
+        task: Row,
+        made: Made,
+        ticket: Ticket | None,
+        handover: _Handover,
+    ) -> None:
         expires = self.clock.now() + live.capabilities.url_life_s
 
         async def renew() -> Picture:
             return await _renewed(live, ticket)
 
-        return await self.downloads.fetch(
+        await self.downloads.fetch(
             made.picture,
             rules_for(live),
             name=f"{task['id']}-{job.id}",
@@ -139,6 +142,7 @@ class Finisher:
             renew=renew if ticket is not None else None,
             expires=expires,
             look=_looker(run),
+            keep=handover,
         )
 
     async def _not_fetched(
@@ -163,38 +167,15 @@ class Finisher:
         await self.downloads.let_go(heard.outcome.picture)
         return ending
 
-    async def _deliver(
-        self,
-        run: Run,
-        job: Job,
-        source: Fetched | Image,
-        about: About,
-        task: int | None,
-        thumb: bytes = b"",
-    ) -> tuple[Image, JobEnding]:
-        """Into the store, and the file into the run's folder, where it has one; outcome ``ok``."""
-        file, options = "", Delivery.of(run.options.get("delivery", {}))
-        if run.out:
-            about = await self._compared(run, job, about)
-            file = (await self._name(run, job, about, options.format or source.format)).as_posix()
+    async def _handover(
+        self, run: Run, job: Job, live: Live | None, about: About, task: int | None
+    ) -> _Handover:
+        """What a thread does with the job's picture once it is whole."""
+        likeness = await self._likeness(run) if run.out else None
+        return _Handover(self.store, self.clock, run, job, live, about, task, likeness, self._name)
 
-        def work() -> tuple[Image, str]:
-            image = self.store.put(source) if isinstance(source, Fetched) else source
-            if not file:
-                return image, ""
-            return image, _hand_over(image, Path(run.out), file, about, options, thumb)
-
-        image, sha = await offload(work)
-        status: JobStatus = "ok"
-        return image, JobEnding(
-            id=job.id, status=status, ended=self.clock.now(), task=task, image=image.sha256,
-            file=file, sha256=sha, flags=" ".join(about.flags),
-        )  # fmt: skip
-
-    async def _compared(self, run: Run, job: Job, about: About) -> About:
-        """With a doubt where the picture looks like that of another row of its run."""
-        if not about.fingerprint or "blank" in about.flags:
-            return about
+    async def _likeness(self, run: Run) -> Likeness:
+        """The pictures that this run has so far, as they look."""
         known = self._alike.get(run.id)
         if known is None:
             known = Likeness()
@@ -204,22 +185,19 @@ class Finisher:
         self._alike.move_to_end(run.id)
         while len(self._alike) > RUNS:
             self._alike.popitem(last=False)
-        other = known.add(about.fingerprint, job.row, job.take)
-        if other is None:
-            return about
-        row, take = other
-        twin = f"{row}_{take}" if take > 1 else str(row)
-        return replace(about, flags=(*about.flags, f"near-duplicate:{twin}"))
+        return known
 
-    async def _name(self, run: Run, job: Job, about: About, kind: str) -> Path:
-        """The file's name below the run's folder; never that of another row's picture."""
+    def _name(self, run: Run, job: Job, about: About, kind: str) -> Path:
+        """The file's name below the run's folder; never that of another row's picture. For a
+        thread: claiming a name is one step of the dictionary's.
+        """
         pattern = str(run.options.get("name") or PATTERN)
         name = name_of(run, job, about, pattern, kind)
         if told_apart(pattern):
             return name
         claim = f"{run.id} {name.as_posix().casefold()}"
         mine = self._claims.setdefault(claim, job.id) == job.id
-        if mine and not await self.records.file_taken(run.id, name.as_posix(), job.id):
+        if mine and not self.records.file_taken(run.id, name.as_posix(), job.id):
             return name
         return with_row(name, job.row)
 
@@ -229,6 +207,80 @@ class Finisher:
             height=image.height, bytes=image.size_bytes, made=self.clock.now(),
             about=_about_to_json(about),
         )  # fmt: skip
+
+
+@dataclass(eq=False, slots=True)
+class _Handover:
+    """A whole picture into the store, and its file into the run's folder, where it has one; the
+    outcome is ``ok``. Called once, in the thread that has the picture: every step by itself would
+    cost another turn of that thread and of the event loop.
+    """
+
+    store: Store
+    clock: Clock
+    run: Run
+    job: Job
+    live: Live | None
+    """Where it was made just now; None where it was in the store."""
+    about: About
+    task: int | None
+    likeness: Likeness | None
+    name: Callable[[Run, Job, About, str], Path]
+    result: tuple[Image, JobEnding] | None = None
+
+    def __call__(self, source: Fetched | Image) -> None:
+        """Raises DiskFull; NotAPicture where the store's file is damaged."""
+        thumb = b""
+        if self.live is not None and isinstance(source, Fetched):
+            self._describe(self.live, source)
+            thumb = source.seen.thumb
+        self._compare()
+        image = self.store.put(source) if isinstance(source, Fetched) else source
+        file, sha = self._deliver(image, source, thumb) if self.run.out else ("", "")
+        ending = JobEnding(
+            id=self.job.id, status="ok", ended=self.clock.now(), task=self.task,
+            image=image.sha256, file=file, sha256=sha, flags=" ".join(self.about.flags),
+        )  # fmt: skip
+        self.result = image, ending
+
+    def done(self) -> tuple[Image, JobEnding, About]:
+        """What came of it."""
+        assert self.result is not None
+        return (*self.result, self.about)
+
+    def _describe(self, live: Live, fetched: Fetched) -> None:
+        """What is known of the picture only now."""
+        now, look, submitted = self.clock.now(), fetched.seen, self.about.submitted_at
+        self.about = replace(
+            self.about,
+            finished_at=now,
+            seconds=None if submitted is None else round(now - submitted, 3),
+            flags=(*_own_doubts(self.run, self.job, live, fetched), *look.flags),
+            fingerprint=look.fingerprint,
+        )
+
+    def _compare(self) -> None:
+        """A doubt where it looks like the picture of another row of its run."""
+        mark, flags = self.about.fingerprint, self.about.flags
+        if self.likeness is None or not mark or "blank" in flags:
+            return
+        other = self.likeness.add(mark, self.job.row, self.job.take)
+        if other is not None:
+            twin = f"{other[0]}_{other[1]}" if other[1] > 1 else str(other[0])
+            self.about = replace(self.about, flags=(*flags, f"near-duplicate:{twin}"))
+
+    def _deliver(self, image: Image, source: Fetched | Image, thumb: bytes) -> tuple[str, str]:
+        """The file's name and its digest."""
+        options = Delivery.of(self.run.options.get("delivery", {}))
+        kind = options.format or image.format
+        file = self.name(self.run, self.job, self.about, kind).as_posix()
+        data = source.data if isinstance(source, Fetched) else b""
+        folder = Path(self.run.out)
+        delivered = deliver(image, folder / file, self.about, options, data)
+        deliver_also(image, folder, file, self.about, options)
+        if thumb:
+            keep_thumb(thumb, folder / thumb_name(file))
+        return file, delivered.sha256
 
 
 async def _renewed(live: Live, ticket: Ticket | None) -> Picture:
@@ -288,17 +340,6 @@ def _looker(run: Run) -> Callable[[Pixels], Look]:
         return examine(picture, thumb=run.kind == "batch") if run.out else Look((), "")
 
     return look
-
-
-def _hand_over(
-    image: Image, folder: Path, file: str, about: About, options: Delivery, thumb: bytes
-) -> str:
-    """File, sidecar, further files and thumbnail; the file's digest. For a thread. DiskFull."""
-    delivered = deliver(image, folder / file, about, options)
-    deliver_also(image, folder, file, about, options)
-    if thumb:
-        keep_thumb(thumb, folder / thumb_name(file))
-    return delivered.sha256
 
 
 def _own_doubts(run: Run, job: Job, live: Live, image: Fetched) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 The store holds the provider's bytes verbatim, found by their digest. What is delivered is made
 from them: metadata and labels are spliced in, and only another format or an exact crop decodes.
-May import: errors, metadata, splice, naming, download.
+May import: errors, metadata, splice, naming, parts, verify.
 """
 
 from __future__ import annotations
@@ -22,20 +22,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .download import Fetched, on_disk
 from .errors import BadInput
 from .metadata import (
     About,
     carry_over,
-    describe,
     label_for,
+    mark,
     parameters,
-    read_label,
     sidecar,
-    write_label,
 )
 from .naming import extension
+from .parts import on_disk
 from .splice import broken, kind_of, open_picture
+from .verify import Fetched
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Pixels
@@ -102,9 +101,17 @@ class Store:
     def put(self, fetched: Fetched) -> Image:
         """Move a verified picture in, durably. The same bytes twice are one file. DiskFull."""
         target = self._place(fetched.sha256, fetched.format)
+        part = None
+
+        def place() -> None:
+            _move(fetched.path if part is None else part, target)
+
         with on_disk():
+            if fetched.data:
+                part = fetched.path.with_suffix(".0.part")
+                _write_durably(str(part), fetched.data)
             # What lies there already is the same bytes, or damaged: replaced either way.
-            _in_folder(target.parent, lambda: _move(fetched.path, target))
+            _in_folder(target.parent, place)
         width, height, size = fetched.width, fetched.height, fetched.size_bytes
         return Image(fetched.sha256, fetched.format, width, height, size, target)
 
@@ -151,21 +158,27 @@ class Store:
         return sorted(p for p in self.folder.glob("??/*.*") if len(p.stem) == 64)
 
 
-def deliver(image: Image, target: Path, about: About, options: Delivery | None = None) -> Delivered:
+def deliver(
+    image: Image,
+    target: Path,
+    about: About,
+    options: Delivery | None = None,
+    original: bytes = b"",
+) -> Delivered:
     """Hand a picture over as ``target``, whole or not at all, with its sidecar. For a thread.
 
     What lies at ``target`` is replaced: whether it may be is the caller's question. The same
-    picture, words and options give the same bytes. Raises DiskFull; NotAPicture where the
-    store's file is damaged.
+    picture, words and options give the same bytes. ``original``: the store's bytes, where they
+    are at hand. Raises DiskFull; NotAPicture where the store's file is damaged.
     """
     options = options or Delivery()
-    with on_disk():
-        original = image.path.read_bytes()
+    if not original:
+        with on_disk():
+            original = image.path.read_bytes()
     data, kind, size = _derived(original, image, options)
-    if options.metadata:
-        data = describe(data, parameters(about, size))
-    if options.label and about.made_by_model:
-        data = write_label(data, label_for(about, image.sha256))
+    words = parameters(about, size) if options.metadata else ""
+    wanted = label_for(about, image.sha256) if options.label and about.made_by_model else None
+    data, label = mark(data, words, wanted)
     digest = hashlib.sha256(data).hexdigest()
     beside = target.with_name(f"{target.name}.json") if options.sidecar else None
     facts = {
@@ -175,7 +188,7 @@ def deliver(image: Image, target: Path, about: About, options: Delivery | None =
         "size_bytes": len(data),
         "sha256": digest,
         "source_sha256": image.sha256,
-        "label": read_label(data),
+        "label": label,
     }
 
     def both() -> None:
@@ -236,20 +249,24 @@ def _put(target: Path, data: bytes) -> None:
     its turn at the interpreter.
     """
     part = f"{target.parent}/.redloom-{os.urandom(8).hex()}.part"
-    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
-        try:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(handle, rest) :]
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        _write_durably(part, data)
         os.replace(part, target)  # noqa: PTH105 - a Path would be built for nothing
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(part)  # noqa: PTH108
         raise
+
+
+def _write_durably(part: str, data: bytes) -> None:
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(handle, rest) :]
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _in_folder(folder: Path, work: Callable[[], None]) -> None:

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from .clock import iso, offload
-from .download import on_disk
 from .image import Delivery, Store, deliver, deliver_also
 from .journal import Journal, Row
 from .metadata import About
+from .parts import on_disk
 from .records import Run
 
 COLUMNS = (

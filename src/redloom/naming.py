@@ -36,8 +36,12 @@ def slug(words: str, limit: int = SLUG_BYTES, *, words_only: bool = True) -> str
     words, one that ends like a take.
     """
     # Enough for any limit, and a prompt of a megabyte costs no more than a line.
-    plain = unicodedata.normalize("NFC", words[: limit * 8])
-    shown = "".join(c for c in plain if c.isspace() or unicodedata.category(c)[0] != "C")
+    plain = words[: limit * 8]
+    if plain.isascii() and plain.isprintable():
+        shown = plain
+    else:
+        plain = unicodedata.normalize("NFC", plain)
+        shown = "".join(c for c in plain if c.isspace() or unicodedata.category(c)[0] != "C")
     text = _DASHES.sub("-", _FORBIDDEN.sub("-", shown))
     text = _cut(text.strip("-. _"), limit).rstrip("-. _")
     if words_only:

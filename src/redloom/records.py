@@ -388,12 +388,11 @@ class Records:
             lambda db: db.run("set_policy", id=run, in_doubt=in_doubt), "set policy"
         )
 
-    async def file_taken(self, run: str, file: str, job: int) -> bool:
-        """Whether another picture of this run is called so, capitals aside."""
-        found = await self.journal.read(
-            lambda db: db.value("file_taken", run=run, file=file, id=job)
+    def file_taken(self, run: str, file: str, job: int) -> bool:
+        """Whether another picture of this run is called so, capitals aside. For a thread."""
+        return bool(
+            self.journal.read_now(lambda db: db.value("file_taken", run=run, file=file, id=job))
         )
-        return bool(found)
 
     async def fingerprints(self, run: str) -> list[tuple[str, int, int]]:
         """Fingerprint, row and take of every picture that this run has."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from .clock import Clock
 from .endpoint import Asked, Failed, Made, Picture, Ticket
@@ -109,7 +109,7 @@ def ticket_from_json(text: str) -> Ticket:
 
 def picture_to_json(picture: Picture) -> str:
     """A picture's link and words as the journal keeps them; bytes are never written there."""
-    values = asdict(picture)
+    values = {name: getattr(picture, name) for name in picture.__dataclass_fields__}
     del values["data"]
     return json.dumps(values, ensure_ascii=False)
 
@@ -119,7 +119,13 @@ def picture_from_json(text: str) -> Picture:
     return Picture(**json.loads(text))
 
 
-def made_ending(made: Made, now: float) -> Ending:
+def made_ending(
+    made: Made,
+    now: float,
+    polls: int = 0,
+    seen_at: float | None = None,
+    fetched_at: float | None = None,
+) -> Ending:
     """The record of a finished picture; a price only where the service reported one."""
     price = made.price
     return Ending(
@@ -130,6 +136,9 @@ def made_ending(made: Made, now: float) -> Ending:
         queued=made.times.queued,
         started=made.times.started,
         ended=made.times.ended,
+        polls=polls,
+        seen_at=seen_at,
+        fetched_at=fetched_at,
         price=None if price is None else price.amount,
         currency=None if price is None else price.currency,
         price_source=None if price is None else price.source,

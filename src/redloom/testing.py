@@ -85,7 +85,8 @@ class JumpingClock:
     """Added to `now`: a clock that was set while the program ran."""
 
     def now(self) -> float:
-        loop = asyncio.get_running_loop()
+        loop = asyncio._get_running_loop() or self._loop  # a worker thread has none of its own
+        assert loop is not None
         if self._loop is not loop:
             self._loop, self._began = loop, loop.time()
         return self.start + loop.time() - self._began + self.skew
