@@ -37,6 +37,8 @@ BLANK_SHARE = 0.997
 """Share of a picture that may be one flat colour before it counts as nearly blank."""
 FLAT = 6
 """How far from the commonest colour, of 255, still is that colour."""
+VARIED = 12.0
+"""Standard deviation, of 255, of the blocks of a picture that is certainly not blank."""
 NEAR_BITS = 4
 """Bits of 64 in which the hashes of near-duplicates may differ."""
 NEAR_COLOUR = 14
@@ -61,8 +63,9 @@ class Look:
 def examine(picture: Pixels, *, thumb: bool = False) -> Look:
     """Look at a decoded picture once. For a thread."""
     pixels = _shrunk(picture, THUMB if thumb else SMALL)
-    flags = ("blank",) if is_blank(pixels) else ()
-    return Look(flags, fingerprint(pixels), webp(pixels) if thumb else b"")
+    grey = _grey(pixels)
+    flags = () if _is_varied(grey) or not is_blank(pixels) else ("blank",)
+    return Look(flags, _fingerprint(pixels, grey), webp(pixels) if thumb else b"")
 
 
 def thumb_name(file: str) -> str:
@@ -117,6 +120,22 @@ def _shrunk(picture: Pixels, side: int) -> Pixels:
     return picture.convert("RGB")
 
 
+def _grey(pixels: Pixels) -> bytes:
+    """Brightness of 9 x 8 blocks."""
+    from PIL import Image
+
+    return pixels.convert("L").resize((9, 8), Image.Resampling.BOX).tobytes()
+
+
+def _is_varied(grey: bytes) -> bool:
+    """Whether the blocks differ so much that the picture cannot count as blank, which costs less
+    to see. Where `BLANK_SHARE` of the pixels are within `FLAT` of one colour, the others move the
+    blocks' standard deviation to some 9 at most; and it is never above that of the pixels.
+    """
+    mean = sum(grey) / len(grey)
+    return sum((value - mean) ** 2 for value in grey) > VARIED**2 * len(grey)
+
+
 def is_blank(pixels: Pixels) -> bool:
     """Whether hardly anything is on a picture: no deviation, or one flat colour nearly all over."""
     from PIL import Image, ImageStat
@@ -133,20 +152,25 @@ def _flat_share(small: Pixels, colour: Sequence[int]) -> float:
     from PIL import Image, ImageChops
 
     away = ImageChops.difference(small, Image.new(small.mode, small.size, tuple(colour)))
-    channels = [channel.point(lambda value: 255 * (value > FLAT)) for channel in away.split()]
+    channels = [channel.point(_FAR) for channel in away.split()]
     far = functools.reduce(ImageChops.lighter, channels)
     return far.histogram()[0] / (small.width * small.height)
 
 
+_FAR = [255 * (value > FLAT) for value in range(256)]
+
+
 def fingerprint(pixels: Pixels) -> str:
     """Equal for equal pictures, near for those that look alike; see `alike`."""
+    return _fingerprint(pixels, _grey(pixels))
+
+
+def _fingerprint(pixels: Pixels, grey: bytes) -> str:
     from PIL import Image
 
-    grey = pixels.convert("L").resize((9, 8), Image.Resampling.BOX).tobytes()
     bits = 0
-    for row in range(8):
-        for column in range(8):
-            at = row * 9 + column
+    for at in range(72):
+        if at % 9 != 8:
             bits = bits << 1 | (grey[at] > grey[at + 1])
     quarters = pixels.resize((2, 2), Image.Resampling.BOX).tobytes()
     return f"{bits:016x}{quarters.hex()}"

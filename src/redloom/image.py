@@ -150,7 +150,7 @@ class Store:
         return freed
 
     def _place(self, sha256: str, kind: str) -> Path:
-        if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
+        if len(sha256) != 64 or sha256.strip("0123456789abcdef"):
             raise ValueError("not a SHA-256 digest in lower-case hexadecimal")
         return self.folder / sha256[:2] / f"{sha256}.{extension(kind)}"
 

@@ -15,7 +15,7 @@ import json
 import re
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -96,7 +96,8 @@ class Label:
 
     def fields(self) -> dict[str, str]:
         """As the standard spells and orders them."""
-        return dict(zip(_LABEL_FIELDS, asdict(self).values(), strict=True))
+        values = (getattr(self, name) for name in self.__dataclass_fields__)
+        return dict(zip(_LABEL_FIELDS, values, strict=True))
 
 
 def label_for(about: About, sha256: str) -> Label:
@@ -130,12 +131,11 @@ def sidecar(about: About, facts: Mapping[str, Any]) -> bytes:
     fields["references"] = [_no_path(reference) for reference in about.references]
     if about.size_asked:
         fields["size_asked"] = "{}x{}".format(*about.size_asked)
-    # Indented as a whole, json would leave its C encoder; a line a field costs a quarter.
-    lines = (f"  {_dumps(name)}: {_dumps(value)}" for name, value in fields.items())
-    return ("{\n" + ",\n".join(lines) + "\n}\n").encode(errors="replace")
+    return f"{{\n  {_LINES.encode(fields)[1:-1]}\n}}\n".encode(errors="replace")
 
 
-_dumps = json.JSONEncoder(ensure_ascii=False, default=str).encode
+_LINES = json.JSONEncoder(ensure_ascii=False, default=str, separators=(",\n  ", ": "))
+"""A value a line. Asked to indent, json would leave its C encoder, and take eight times as long."""
 
 
 def describe(data: bytes, text: str) -> bytes:
@@ -150,10 +150,12 @@ def mark(
     the file is taken apart and put together once. Also the label that it has then.
     """
     container = take_apart(data)
-    changed = bool(text) and _describe(container, text)
-    if label is not None:
-        changed = _label(container, label) or changed
     found = next(filter(None, map(_label_in, _places(container))), None)
+    changed = bool(text) and _describe(container, text)
+    if label is not None and _label(container, label):
+        changed = True
+        # Even where one that cannot be read stands in the file and stays.
+        found = found or next(filter(None, map(_label_in, _places(container))), None)
     return (container.write() if changed else data), found
 
 
