@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from PIL import Image as Pillow
 
-from redloom.verify import Fetched, verify
 from redloom.errors import DiskFull, NotAPicture
 from redloom.image import (
     Delivery,
@@ -24,6 +23,7 @@ from redloom.image import (
     write_whole,
 )
 from redloom.metadata import About, Label, description, read_label, write_label
+from redloom.verify import Fetched, verify
 
 ABOUT = About(
     "红围巾",

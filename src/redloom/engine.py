@@ -38,6 +38,7 @@ from .image import Store
 from .job import AGAIN, JobStatus
 from .journal import Journal, Row, Witness
 from .making import Soften
+from .memory import share_pools
 from .previews import Previews
 from .prompt import Prompt, prompts_of
 from .records import NewJob, Records, Run, new_run_id
@@ -142,6 +143,7 @@ class Engine:
             self._settings = load_settings(workspace=self._root)
         root = self._root or (self._settings.workspace if self._settings else None)
         assert root is not None
+        share_pools()
         self.workspace = Workspace(root).prepare()
         self.journal = Journal(self.workspace.journal, witness=self._witness).open()
         self.records = Records(self.journal)

@@ -14,7 +14,7 @@ import functools
 import os
 import threading
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +45,7 @@ NEAR_COLOUR = 14
 """How far, of 255, the mean colours of their quarters may differ."""
 CANDIDATES = 2000
 """Pictures of one band compared at most: where very many share it, the latest ones."""
+_BUCKETS = 5 << 13
 _BANDS = ((0, 13), (13, 13), (26, 13), (39, 13), (52, 12))
 """Five bands of the hash: four bits that differ leave at least one of them equal."""
 
@@ -189,7 +190,7 @@ def _same_colours(one: bytes | bytearray, other: bytes | bytearray) -> bool:
 
 @dataclass
 class Likeness:
-    """Which pictures of a run look alike. Some fifty bytes a picture.
+    """Which pictures of a run look alike. Forty-eight bytes a picture.
 
     Kept are pictures unlike all before; what looks like one of them is told its name. Several
     threads may add.
@@ -199,8 +200,10 @@ class Likeness:
     """Row and take of each picture."""
     _hashes: array[int] = field(default_factory=lambda: array("Q"))
     _colours: bytearray = field(default_factory=bytearray)
-    _bands: dict[int, array[int]] = field(default_factory=dict)
-    """Numbers of pictures by band and its bits."""
+    _newest: array[int] = field(default_factory=lambda: array("I", bytes(4 * _BUCKETS)))
+    """By band and its bits: the number of the latest picture that has them, from 1; 0: none."""
+    _before: array[int] = field(default_factory=lambda: array("I"))
+    """By picture and band: the one before it that has the same bits."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, mark: str, row: int, take: int = 1) -> tuple[int, int] | None:
@@ -220,18 +223,31 @@ class Likeness:
         self._hashes.append(bits)
         self._colours += colours
         for key in _keys(bits):
-            self._bands.setdefault(key, array("I")).append(number)
+            self._before.append(self._newest[key])
+            self._newest[key] = number + 1
 
     def _nearest(self, bits: int, colours: bytes, name: int) -> int | None:
-        hashes, near = self._hashes, set[int]()
-        for key in _keys(bits):
-            band = self._bands.get(key, ())[-CANDIDATES:]
-            near.update(n for n in band if (hashes[n] ^ bits).bit_count() <= NEAR_BITS)
+        near = set[int]()
+        for band, key in enumerate(_keys(bits)):
+            near.update(
+                number
+                for number in self._chain(band, key)
+                if (self._hashes[number] ^ bits).bit_count() <= NEAR_BITS
+            )
         for number in sorted(near):
             theirs = self._colours[12 * number : 12 * number + 12]
             if self._names[number] != name and _same_colours(colours, theirs):
                 return self._names[number]
         return None
+
+    def _chain(self, band: int, key: int) -> Iterator[int]:
+        """Pictures that have these bits in a band, the latest first."""
+        number = self._newest[key]
+        for _ in range(CANDIDATES):
+            if not number:
+                return
+            yield number - 1
+            number = self._before[len(_BANDS) * (number - 1) + band]
 
 
 def _keys(bits: int) -> list[int]:

@@ -186,7 +186,7 @@ class Journal:
         """Run a query on the reading connection here; sees all that is committed."""
         with self._read_lock, _translated(self.path):
             if self._reader is None:
-                self._reader = Db(connect(self.path))
+                self._reader = Db(connect(self.path, 1000))
             return operation(self._reader)
 
     def glance(self, operation: Operation[T]) -> T:
@@ -195,7 +195,7 @@ class Journal:
         """
         with _translated(self.path):
             if self._glancer is None:
-                self._glancer = Db(connect(self.path))
+                self._glancer = Db(connect(self.path, 500))
             return operation(self._glancer)
 
     def _put(self, wish: _Wish) -> None:
@@ -302,7 +302,7 @@ def _settle(wishes: list[_Wish]) -> None:
         wish.settle()
 
 
-def connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path, cache_kib: int = 4000) -> sqlite3.Connection:
     """A connection as the journal wants it: WAL, FULL, patient with other processes."""
     connection = sqlite3.connect(
         path,
@@ -315,7 +315,7 @@ def connect(path: Path) -> sqlite3.Connection:
     _write_ahead(connection)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA wal_autocheckpoint = 4000")
-    connection.execute("PRAGMA cache_size = -4000")  # KiB, for each of three connections
+    connection.execute(f"PRAGMA cache_size = -{cache_kib}")
     return connection
 
 
