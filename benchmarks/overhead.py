@@ -32,6 +32,7 @@ from redloom.emulators.dashscope import DashScopeEmulator, Emulated
 from redloom.emulators.service_time import ServiceTime
 from redloom.endpoint import Endpoint, Limits, Tools
 from redloom.engine import Engine
+from redloom.memory import collect_rarely
 from redloom.providers import dashscope
 
 KEY = "sk-emulated"
@@ -138,6 +139,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--size", choices=["small", "photo"], default="small")
     asked = parser.parse_args()
+    collect_rarely()  # as `redloom batch` does; the bare loop gains by it too
     ready: Any = multiprocessing.Queue()
     service = multiprocessing.Process(target=serve, args=(ready, asked.size), daemon=True)
     service.start()

@@ -23,6 +23,13 @@ wait.set()
 """
 
 
+def test_what_is_there_already_is_not_collected_again() -> None:
+    """Everything alive when a run begins is left out of collections, and those are rare."""
+    asked = "import gc; from redloom.memory import collect_rarely; collect_rarely(); print(gc.get_freeze_count() > 1000, gc.get_threshold()[0])"
+    said = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert said.stdout.split() == ["True", "20000"]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc only")
 def test_threads_share_few_pools() -> None:
     """Twenty-four threads that allocate at once have no more than two pools, unless the user asks."""

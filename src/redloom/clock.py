@@ -15,9 +15,8 @@ import asyncio
 import functools
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
@@ -86,14 +85,17 @@ def iso(moment: float | None) -> str | None:
 _held = 0
 
 
-@contextmanager
-def held() -> Iterator[None]:
+class held:  # noqa: N801 - used like a function
     """While inside, something real (thread, socket) is under way: a jumping clock must wait."""
-    global _held
-    _held += 1
-    try:
-        yield
-    finally:
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        global _held
+        _held += 1
+
+    def __exit__(self, *_: object) -> None:
+        global _held
         _held -= 1
 
 

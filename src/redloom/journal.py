@@ -169,7 +169,7 @@ class Journal:
         answer: asyncio.Future[T] = loop.create_future()
         with held():
             self._put(_Wish(operation, label, loop, answer))
-            return await asyncio.shield(answer)
+            return await answer
 
     def do_now(self, operation: Operation[T], label: str = "") -> T:
         """`do` for a caller without an event loop; blocks until durable."""

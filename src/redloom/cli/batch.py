@@ -258,8 +258,11 @@ async def _carry(
 ) -> int:
     from redloom.engine import Engine, absolute
     from redloom.equip import lane_advice
+    from redloom.memory import collect_rarely
 
     from .carrying import attend, softener_of
+
+    collect_rarely()
 
     lane = None if plan.given["lane"] == "auto" else plan.given["lane"]
     jobs = plan.given["jobs"] or settings.jobs

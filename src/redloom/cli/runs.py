@@ -150,9 +150,11 @@ def _carry_on(common: Common, name: str, *, again: bool, soften: bool = False) -
 
     async def go() -> int:
         from redloom.engine import Engine
+        from redloom.memory import collect_rarely
 
         from .carrying import attend, softener_of
 
+        collect_rarely()
         run = await _looked_up(settings.workspace, name)
         places = list(run.environment.get("places", {}))
         allowed = soften or bool(run.options.get("soften"))

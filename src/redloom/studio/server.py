@@ -20,6 +20,7 @@ from uvicorn.server import HANDLED_SIGNALS
 
 from redloom.engine import Engine
 from redloom.errors import BadInput
+from redloom.memory import collect_rarely
 from redloom.settings import Settings
 
 from .app import create_app
@@ -119,6 +120,7 @@ def drain(house: House, guard: Guard) -> None:
 
 def _engine(options: Options, settings: Settings | None) -> Engine:
     assert settings is not None
+    collect_rarely()
     names, said = usable_endpoints(settings, options.endpoints)
     for text in said:
         log.warning("%s", text)
