@@ -22,7 +22,7 @@ from redloom import journal as journal_module
 from redloom import looking as looking_module
 from redloom import settle as settle_module
 from redloom import task as task_module
-from redloom.carried import Carried, Purse
+from redloom.carried import Purse
 from redloom.endpoint import Asked, Lane, Made, Picture, Seen, Ticket
 from redloom.engine import Engine, Result
 from redloom.errors import AnswerLost, EpochPassed, NotSent, ServiceError, WorkspaceError
@@ -412,10 +412,10 @@ def bought_again_when_broken(patch: pytest.MonkeyPatch) -> None:
     """A download that fails for good brings the job back to the POST."""
     finish = Maker._finish
 
-    async def again(self: Maker, carried: Carried, job: Any, live: Any, task: int, heard: Any, answer: Any) -> None:  # fmt: skip
-        outcome = self.floor.outcome
+    async def again(self: Maker, flight: Any, task: int, heard: Any) -> None:
+        outcome, carried, job = self.floor.outcome, flight.carried, flight.job
         if carried.tally(job).noes:
-            await finish(self, carried, job, live, task, heard, answer)
+            await finish(self, flight, task, heard)
             return
         carried.tally(job).noes += 1
 
@@ -430,7 +430,7 @@ def bought_again_when_broken(patch: pytest.MonkeyPatch) -> None:
             carried.put_back(job)
 
         patch.setattr(self.floor, "outcome", back)
-        await finish(self, carried, job, live, task, heard, answer)
+        await finish(self, flight, task, heard)
 
     patch.setattr(Maker, "_finish", again)
 

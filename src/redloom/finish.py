@@ -30,7 +30,6 @@ from .errors import (
 from .events import Downloaded, Stream
 from .examine import Likeness, Look, examine, keep_thumb, thumb_name
 from .image import Delivery, Image, Store, deliver, deliver_also
-from .journal import Row
 from .metadata import About
 from .naming import named_file, told_apart, with_row
 from .poll import Heard
@@ -38,7 +37,7 @@ from .prompt import parse_size
 from .records import ImageRecord, Job, JobEnding, Records, Run
 from .retry import download_pause
 from .route import Live, asked_of
-from .task import made_ending
+from .task import TaskFacts, made_ending
 
 RUNS = 4
 """Runs whose pictures are compared with each other at one time."""
@@ -63,18 +62,27 @@ class Finisher:
     """Names that a job is about to take, where the pattern does not tell rows apart."""
 
     async def finish(
-        self, run: Run, job: Job, live: Live, task: int, heard: Heard, ticket: Ticket | None
+        self,
+        run: Run,
+        job: Job,
+        live: Live,
+        task: int,
+        heard: Heard,
+        ticket: Ticket | None,
+        facts: TaskFacts | None = None,
     ) -> tuple[JobEnding, tuple[float | None, str]]:
         """The outcome of a job whose task has its picture, on record when this returns; its price."""
         began, made = self.clock.now(), heard.outcome
         assert isinstance(made, Made)
-        row = await self.records.task(task)
-        assert row is not None
-        about = about_of(job, live, row, made, began)
+        if facts is None:
+            row = await self.records.task(task)
+            assert row is not None
+            facts = TaskFacts.of(row)
+        about = about_of(job, live, facts, made, began)
         price = (about.price, about.currency)
         handover = await self._handover(run, job, live, about, task)
         try:
-            await self._fetch(run, job, live, row, made, ticket, handover)
+            await self._fetch(run, job, live, task, facts, made, ticket, handover)
         except PictureError as error:
             return await self._not_fetched(job, task, heard, error), price
         image, ending, about = handover.done()
@@ -124,7 +132,8 @@ class Finisher:
         run: Run,
         job: Job,
         live: Live,
-        task: Row,
+        task: int,
+        facts: TaskFacts,
         made: Made,
         ticket: Ticket | None,
         handover: _Handover,
@@ -137,8 +146,8 @@ class Finisher:
         await self.downloads.fetch(
             made.picture,
             rules_for(live),
-            name=f"{task['id']}-{job.id}",
-            size=parse_size(task["size"] or ""),
+            name=f"{task}-{job.id}",
+            size=parse_size(facts.size),
             renew=renew if ticket is not None else None,
             expires=expires,
             look=_looker(run),
@@ -362,7 +371,7 @@ def _notes(job: Job, live: Live, seed: int | None) -> tuple[str, ...]:
         return ()
 
 
-def about_of(job: Job, live: Live, task: Row, made: Made, now: float) -> About:
+def about_of(job: Job, live: Live, task: TaskFacts, made: Made, now: float) -> About:
     """All that is recorded beside a picture just made."""
     return About(
         prompt=job.words,
@@ -375,21 +384,21 @@ def about_of(job: Job, live: Live, task: Row, made: Made, now: float) -> About:
         endpoint=live.name,
         provider=live.endpoint.provider,
         model=live.endpoint.model,
-        size_asked=parse_size(task["size"]),
+        size_asked=parse_size(task.size),
         size_wanted=job.request.size,
-        notes=_notes(job, live, task["seed"]),
-        seed=made.picture.seed if made.picture.seed is not None else task["seed"],
+        notes=_notes(job, live, task.seed) if task.notes is None else task.notes,
+        seed=made.picture.seed if made.picture.seed is not None else task.seed,
         references=job.request.references,
         options=dict(job.request.options),
-        task_id=task["ticket_id"] or "",
+        task_id=task.ticket_id,
         request_id=made.request_id,
-        submitted_at=task["intent_at"],
+        submitted_at=task.intent_at,
         finished_at=now,
-        seconds=round(now - task["intent_at"], 3),
+        seconds=round(now - task.intent_at, 3),
         attempts=job.tries + 1,
-        price=made.price.amount if made.price is not None else task["price"],
-        currency=made.price.currency if made.price is not None else task["currency"],
-        price_source=made.price.source if made.price is not None else task["price_source"],
+        price=made.price.amount if made.price is not None else task.price,
+        currency=made.price.currency if made.price is not None else task.currency,
+        price_source=made.price.source if made.price is not None else task.price_source,
         made_by_model=live.capabilities.made_by_model,
     )
 

@@ -18,6 +18,7 @@ from .journal import Row
 from .limit import Slot
 from .records import Job, JobEnding
 from .route import Live, better_elsewhere, payable
+from .task import TaskFacts
 
 log = logging.getLogger("redloom")
 
@@ -65,6 +66,8 @@ class Flight:
     slot: Slot
     carried: Carried
     job: Job
+    facts: TaskFacts | None = None
+    """Of the task, where it was submitted by this process; else the journal has them."""
     stolen: bool = False
     """It was tried to take it back; once is enough."""
     leaving: bool = False

@@ -65,6 +65,7 @@ from .retry import (
 from .route import Live
 from .task import (
     Attempt,
+    TaskFacts,
     failed_ending,
     picture_from_json,
     ticket_from_json,
@@ -156,7 +157,8 @@ class Maker:
         self._allowance(live).success()
         self._say_submitted(carried, job, live, answer)
         paid = Paid(carried.purse, price)
-        await self.see_through(carried, job, live, attempt.id, answer, slot, paid)
+        facts = attempt.facts(answer, fitted.notes)
+        await self.see_through(carried, job, live, attempt.id, answer, slot, paid, facts=facts)
 
     async def see_through(
         self,
@@ -168,9 +170,10 @@ class Maker:
         slot: Slot,
         paid: Paid,
         first_poll: float | None = None,
+        facts: TaskFacts | None = None,
     ) -> None:
         """From the ticket to the outcome."""
-        flight = Flight(live, answer, slot, carried, job)
+        flight = Flight(live, answer, slot, carried, job, facts)
         self.flights[task] = flight
         try:
             await self._see_through(flight, task, paid, first_poll)
@@ -199,7 +202,7 @@ class Maker:
             live.breaker.succeeded()
             if outcome.price is not None:
                 paid.really(outcome.price.amount)
-            await self._finish(carried, job, live, task, heard, answer)
+            await self._finish(flight, task, heard)
         elif isinstance(outcome, Failed):
             if not outcome.billed:
                 paid.back()
@@ -237,12 +240,11 @@ class Maker:
                 live.timings.learn(kind, max(0.0, ended - started))
         return heard
 
-    async def _finish(
-        self, carried: Carried, job: Job, live: Live, task: int, heard: Heard, answer: Ticket | Made
-    ) -> None:
-        ticket = answer if isinstance(answer, Ticket) else None
+    async def _finish(self, flight: Flight, task: int, heard: Heard) -> None:
+        carried, job, live = flight.carried, flight.job, flight.live
+        ticket = flight.answer if isinstance(flight.answer, Ticket) else None
         ending, price = await self.surely(
-            self.finisher.finish(carried.run, job, live, task, heard, ticket)
+            self.finisher.finish(carried.run, job, live, task, heard, ticket, flight.facts)
         )
         self.floor.outcome(carried, job, ending, live, price)
 

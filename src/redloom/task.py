@@ -14,17 +14,42 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .clock import Clock
 from .endpoint import Asked, Failed, Made, Picture, Ticket
 from .errors import AnswerLost, Refused, ServiceError
+from .journal import Row
 from .records import Ending, Intent, Job, Records
 from .route import Live
 
 STALE_INTENT_S = 5.0
 """An intent this much older than now, in nominal seconds, is not acted upon: this process may
 have slept while another engine settled it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFacts:
+    """What is recorded of a task beside its picture."""
+
+    intent_at: float
+    size: str
+    seed: int | None
+    price: float | None
+    currency: str
+    price_source: str
+    ticket_id: str = ""
+    notes: tuple[str, ...] | None = None
+    """What was changed for the model, said; None where the request has to be fitted again."""
+
+    @classmethod
+    def of(cls, row: Row) -> TaskFacts:
+        """From the journal's row of the task."""
+        return cls(
+            row["intent_at"], row["size"] or "", row["seed"], row["price"], row["currency"],
+            row["price_source"], row["ticket_id"] or "",
+        )  # fmt: skip
 
 
 @dataclass
@@ -38,6 +63,7 @@ class Attempt:
     asked: Asked
     epoch: int
     id: int = 0
+    intent: Intent | None = None
 
     async def submit(self) -> Ticket | Made:
         """Record the intent, send the POST once, record what came of it.
@@ -46,7 +72,8 @@ class Attempt:
         other ServiceError left nothing. Run it shielded: being cancelled half-way is a crash.
         """
         before = self.clock.now()
-        self.id = await self.records.intend(self._intent(before))
+        self.intent = self._intent(before)
+        self.id = await self.records.intend(self.intent)
         if self.clock.now() - before > STALE_INTENT_S * max(1.0, 1.0 / self.clock.real(1.0)):
             await self._void("stale")
             return await self.submit()
@@ -63,6 +90,16 @@ class Attempt:
             raise
         await self._record(answer)
         return answer
+
+    def facts(self, answer: Ticket | Made, notes: Sequence[object]) -> TaskFacts:
+        """Of the task that has just been accepted."""
+        one = self.intent
+        assert one is not None
+        ticket = answer.id if isinstance(answer, Ticket) else ""
+        said = tuple(str(note) for note in notes)
+        return TaskFacts(
+            one.intent_at, one.size, one.seed, one.price, one.currency, one.price_source, ticket, said
+        )  # fmt: skip
 
     async def _record(self, answer: Ticket | Made) -> None:
         now = self.clock.now()
