@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image as Pillow
 
+import redloom.image as image_module
 from redloom.errors import DiskFull, NotAPicture
 from redloom.image import (
     Delivery,
@@ -23,7 +24,7 @@ from redloom.image import (
     write_whole,
 )
 from redloom.metadata import About, Label, description, read_label, write_label
-from redloom.verify import Fetched, verify
+from redloom.verify import Fetched, verify, verify_bytes
 
 ABOUT = About(
     "红围巾",
@@ -277,3 +278,23 @@ def test_damaged_store_is_told(tmp_path: Path) -> None:
     with pytest.raises(NotAPicture):
         deliver(image, tmp_path / "a.png", ABOUT)
     assert not (tmp_path / "a.png").exists()
+
+
+def test_another_engine_clearing_the_downloads_folder_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes in memory reach the store though their half file is swept away under the thread."""
+    data = encoded(noise())
+    came = verify_bytes(data, tmp_path / "partial" / "1-1", None, 10**8)
+    store, move, swept = Store(tmp_path), image_module._move, []
+
+    def sweeping(source: Path, target: Path) -> None:
+        if len(swept) < 2:  # `_in_folder` tries each move twice
+            swept.append(source)
+            source.unlink(missing_ok=True)
+        move(source, target)
+
+    monkeypatch.setattr(image_module, "_move", sweeping)
+    assert store.put(came).path.read_bytes() == data
+    assert swept
+    assert not list((tmp_path / "partial").iterdir())

@@ -101,17 +101,12 @@ class Store:
     def put(self, fetched: Fetched) -> Image:
         """Move a verified picture in, durably. The same bytes twice are one file. DiskFull."""
         target = self._place(fetched.sha256, fetched.format)
-        part = None
-
-        def place() -> None:
-            _move(fetched.path if part is None else part, target)
-
+        # What lies there already is the same bytes, or damaged: replaced either way.
         with on_disk():
             if fetched.data:
-                part = fetched.path.with_suffix(".0.part")
-                _write_durably(str(part), fetched.data)
-            # What lies there already is the same bytes, or damaged: replaced either way.
-            _in_folder(target.parent, place)
+                _write_then_move(fetched.data, fetched.path.with_suffix(".0.part"), target)
+            else:
+                _in_folder(target.parent, lambda: _move(fetched.path, target))
         width, height, size = fetched.width, fetched.height, fetched.size_bytes
         return Image(fetched.sha256, fetched.format, width, height, size, target)
 
@@ -256,6 +251,21 @@ def _put(target: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(part)  # noqa: PTH108
         raise
+
+
+def _write_then_move(data: bytes, part: Path, target: Path) -> None:
+    """Bytes into the store by way of the downloads folder, which another engine, to whom this one
+    seemed dead, may clear of our half file meanwhile: then once more.
+    """
+    for tries_left in (2, 1, 0):
+        try:
+            _write_durably(str(part), data)
+            _in_folder(target.parent, lambda: _move(part, target))
+            return
+        except FileNotFoundError:
+            if not tries_left:
+                raise
+            part.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _write_durably(part: str, data: bytes) -> None:
