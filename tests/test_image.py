@@ -286,7 +286,8 @@ def test_another_engine_clearing_the_downloads_folder_costs_nothing(
     """Bytes in memory reach the store though their half file is swept away under the thread."""
     data = encoded(noise())
     came = verify_bytes(data, tmp_path / "partial" / "1-1", None, 10**8)
-    store, move, swept = Store(tmp_path), image_module._move, []
+    store, move = Store(tmp_path), image_module._move
+    swept: list[Path] = []
 
     def sweeping(source: Path, target: Path) -> None:
         if len(swept) < 2:  # `_in_folder` tries each move twice
