@@ -76,7 +76,7 @@ _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)$")
 class Body:
     """A whole body in memory, and the length that was set aside for it."""
 
-    data: bytearray
+    data: bytes | bytearray
 
 
 class _Kept(Exception):
@@ -234,14 +234,17 @@ class Downloads:
             await offload(_take_over, Path(picture.file), part, rules)
             return part
         if picture.data is not None:
-            return await self._set_down(picture.data, name, rules)
+            return await self._set_down(picture.data, name, rules, memory)
         # The gate is for the transfer only: nobody holds a place while pausing or decoding.
         async with self._gate.turn(expires):
             return await self._transfer(picture.url, rules, name, memory)
 
-    async def _set_down(self, data: bytes, name: str, rules: Rules) -> Path:
+    async def _set_down(self, data: bytes, name: str, rules: Rules, memory: bool) -> Path | Body:
         if len(data) > rules.max_bytes:
             raise _too_big(rules)
+        if memory:  # it is there anyway
+            self._in_memory += len(data)
+            return Body(data)
         part = self._folder / f"{name}.0.part"
         await offload(set_down, part, data)
         return part

@@ -104,7 +104,8 @@ class Store:
         # What lies there already is the same bytes, or damaged: replaced either way.
         with on_disk():
             if fetched.data:
-                _write_then_move(fetched.data, fetched.path.with_suffix(".0.part"), target)
+                part = f"{fetched.path.stem}.{os.urandom(8).hex()}.0.part"
+                _write_then_move(fetched.data, fetched.path.with_name(part), target)
             else:
                 _in_folder(target.parent, lambda: _move(fetched.path, target))
         width, height, size = fetched.width, fetched.height, fetched.size_bytes
