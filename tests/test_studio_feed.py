@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.waiting import until
 from redloom.events import Advanced
 from redloom.studio.feed import RING, Channel, Frame, Reader, frame, mark_of
 from redloom.studio.options import Options
@@ -62,10 +63,7 @@ def test_a_thousand_streams_in_bounded_memory(tmp_path: Path) -> None:
             held.enter_context(contextlib.closing(open_stream(made, f"/api/runs/{run}/events")))
             for _ in range(CLIENTS)
         ]
-        ends = time.monotonic() + 60
-        while made.house.feed.clients < CLIENTS and time.monotonic() < ends:
-            time.sleep(0.05)
-        assert made.house.feed.clients == CLIENTS
+        until(lambda: made.house.feed.clients == CLIENTS, "every stream open", within_s=60)
         assert made.client.get(f"/api/runs/{run}/events").status_code == 503
         made.wait_run(run)
         for plug in plugs[:: CLIENTS // 5]:
