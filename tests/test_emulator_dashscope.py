@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from redloom.emulators.contract import serve_until_cancelled
 from redloom.emulators.dashscope import (
     FAULTS,
     DashScopeEmulator,
@@ -21,7 +22,6 @@ from redloom.emulators.dashscope import (
     ServiceTime,
     parse_faults,
     read_ledger,
-    serve,
 )
 from redloom.emulators.ledger import prompt_sha
 from redloom.emulators.pictures import prompt_of_picture
@@ -1212,7 +1212,9 @@ def test_serve_runs_until_cancelled() -> None:
 
     async def whole() -> None:
         address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        serving = asyncio.create_task(serve(FREE, HandClock(), address.set_result))
+        serving = asyncio.create_task(
+            serve_until_cancelled(DashScopeEmulator(FREE, HandClock()), address.set_result)
+        )
         base = await address
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/api/v1", base)
         async with aiohttp.ClientSession() as session, session.get(f"{base}/tasks/") as answer:
