@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from canned import HandClock
 from redloom.emulators.contract import serve_until_cancelled
 from redloom.emulators.dashscope import (
     FAULTS,
@@ -36,23 +37,6 @@ FREE = replace(BASE, submit_per_second=0, concurrency=0, task_calls_per_second=N
 
 TWICE = "-2"
 """aiohttp repeats a GET once by itself when its connection breaks, so a reset has to come twice."""
-
-
-class HandClock:
-    """A clock that only the test, or a sleep, moves."""
-
-    def __init__(self) -> None:
-        self.moment = START
-
-    def now(self) -> float:
-        return self.moment
-
-    async def sleep(self, seconds: float) -> None:
-        self.moment += max(0.0, seconds)
-        await asyncio.sleep(0)
-
-    def real(self, seconds: float) -> float:
-        return seconds
 
 
 @dataclass
