@@ -130,6 +130,25 @@ def test_there_is_no_cycle_inside_a_room() -> None:
         assert cycles(graph) == []
 
 
+BROAD = re.compile(r"everything (?:before|on the way|of |but |;)|see `routes`")
+"""Sentences that allow all that the order allows; `test_imports_follow_the_order` holds those."""
+
+
+def test_first_lines_say_what_a_module_may_import() -> None:
+    """Every module's docstring has a sentence ``May import: …`` that names each room it uses."""
+    wrong = []
+    for room, path in modules():
+        if room in ("__init__", "__main__"):
+            continue
+        text = path.read_text("utf-8")
+        said = (ast.get_docstring(ast.parse(text)) or "").partition("May import: ")[2]
+        used = {name for name, _ in imports(path)} - {room, ""}
+        unsaid = used - set(re.findall(r"[a-z_]+", said))
+        if text.strip() and (not said or (unsaid and not BROAD.search(" ".join(said.split())))):
+            wrong.append(f"{path.relative_to(ROOT)}: {sorted(unsaid) or 'no sentence'}")
+    assert wrong == []
+
+
 def test_modules_stay_short_and_say_what_they_are_for() -> None:
     """Every module begins with a docstring and has at most 600 lines."""
     for _, path in modules():

@@ -2,7 +2,7 @@
 
 Watchers of `events.Stream`: they see records and nothing else, and a slow terminal slows no run.
 
-May import: lang, clock, events.
+May import: eta, lang, clock, events.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """``redloom emulate PROVIDER``: a local stand-in for a service, to try everything without money.
 
-May import: cli.common, errors, lang, clock, emulators.
+May import: providers, cli.common, errors, lang, clock, emulators.
 """
 
 from __future__ import annotations

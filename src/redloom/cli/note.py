@@ -1,6 +1,7 @@
 """``redloom note SOURCE``: a story into a publish-ready note.
 
-May import: cli.chain, cli.common, errors, lang, clock, settings, money, note, cli.illustrate.
+May import: endpoint, progress, providers, cli.chain, cli.common, errors, lang, clock, settings,
+money, note, cli.illustrate.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """``redloom serve``: the studio, the API and MCP on one engine.
 
-May import: cli.common, lang; at the call settings and studio.
+May import: errors, cli.common, lang; at the call settings and studio.
 """
 
 from __future__ import annotations

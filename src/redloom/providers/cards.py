@@ -3,7 +3,7 @@
 A short prompt becomes a cover, a longer one a page. Options: ``theme`` (a name or a folder),
 ``title``, ``kicker``, ``author``. This is what `--fallback cards` delivers and what runs offline.
 
-May import: endpoint, errors, lang, and the typesetter, at first use because it is heavy.
+May import: endpoint, errors, lang, and typeset, at first use because it is heavy.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ endpoint ``devices`` (``["cuda:0", "cuda:1"]``, ``["cpu"]``), ``batch`` (cap, de
 ``keep`` (models in memory, default 2), ``dtype``, ``compile``, ``threads``, ``overlap`` (decode
 beside the next batch; default on CUDA), ``reproducible``.
 
-May import: endpoint, errors, lang, and its own room, the workers.
+May import: endpoint, errors, lang, and its own rooms, diffusers_worker and cluster.
 """
 
 from __future__ import annotations

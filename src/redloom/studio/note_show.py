@@ -1,6 +1,6 @@
 """Notes as the API shows them: outline, cards, words held against the platform's limits.
 
-May import: note, lang, journal, studio.{feed,memory,show,outline,pictures,words}.
+May import: clock, typeset, note, lang, journal, studio.{feed,memory,show,outline,pictures,words}.
 """
 
 from __future__ import annotations
