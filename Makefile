@@ -29,6 +29,12 @@ test: $(VENV)/dev lint ## lint, types, every test
 	@sh tools/system_packages.sh
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not chaos and not extras"
 
+# What starts a program, opens a port or draws in a browser is left to `make test`.
+ELSEWHERE := subprocess|sys\.executable|helpers[. ]|studio_rig|emulators|conformance|canned|redloom\.cli|import cli|aiohttp|playwright
+test-fast: $(VENV)/dev ## the fast part of the tests, while you work: no other program, no port
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not chaos and not extras" \
+		$$(grep -LE '$(ELSEWHERE)' tests/test_*.py)
+
 lint: $(VENV)/dev ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -62,4 +68,4 @@ clean: ## remove what was built; keeps out/
 clean-extras: ## remove the extras' environment
 	rm -rf $(EXTRAS)
 
-.PHONY: help note test test-extras clean-extras lint chaos bench clean
+.PHONY: help note test test-fast test-extras clean-extras lint chaos bench clean

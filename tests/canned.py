@@ -11,10 +11,40 @@ from typing import Any, TypeVar
 
 from redloom.clock import Clock
 from redloom.endpoint import Answer, Asked, Endpoint, Provider, Tools, Wire
+from redloom.errors import (
+    AccountEmpty,
+    AnswerLost,
+    ContentRefused,
+    KeyRefused,
+    NotAllowed,
+    Refused,
+    ServiceError,
+    TaskFailed,
+    Throttled,
+    Unavailable,
+)
 from redloom.providers import load
+from redloom.providers._voice import Kind
 
 T = TypeVar("T")
 KEY = "sk-emulated"
+CLASSES: dict[Kind, type[ServiceError]] = {
+    "rate": Throttled,
+    "burst": Throttled,
+    "concurrency": Throttled,
+    "quota": Throttled,
+    "congestion": Throttled,
+    "refused": Refused,
+    "content": ContentRefused,
+    "output": ContentRefused,
+    "key": KeyRefused,
+    "empty": AccountEmpty,
+    "closed": NotAllowed,
+    "unavailable": Unavailable,
+    "failed": TaskFailed,
+    "lost": AnswerLost,
+}
+"""What each kind in a provider's table becomes."""
 
 
 class HandClock:

@@ -6,8 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from redloom.lang import use_language
+
+# Whether an example is right does not depend on how busy the machine is.
+settings.register_profile("redloom", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("redloom")
 
 
 @pytest.fixture(autouse=True)

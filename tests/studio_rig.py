@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import uvicorn
 
+from helpers.waiting import until
 from redloom.clock import SystemClock
 from redloom.endpoint import Capabilities
 from redloom.engine import Engine
@@ -49,13 +50,14 @@ class Rig:
         return self._wait(f"/api/notes/{note}", state)
 
     def _wait(self, path: str, state: str) -> dict[str, Any]:
-        ends = time.monotonic() + 30
-        while time.monotonic() < ends:
-            shown: dict[str, Any] = self.client.get(path).json()
-            if shown.get("state") == state:
-                return shown
-            time.sleep(0.02)
-        raise AssertionError(f"{path} did not become {state}: {shown}")
+        shown: dict[str, Any] = {}
+
+        def there() -> bool:
+            shown.update(self.client.get(path).json())
+            return shown.get("state") == state
+
+        until(there, f"{path} in state {state}")
+        return shown
 
 
 @dataclass

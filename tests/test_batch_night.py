@@ -14,6 +14,7 @@ import pytest
 
 from helpers.night import morning, table
 from helpers.terminal import Service, manifest, prompts, run
+from helpers.waiting import until
 
 FAULTS = "submit_reset=0.03,submit_busy=0.03,poll_error=0.05,task_failed=0.05,task_refused=0.04,bad_download=0.05"
 PRICE = 0.2
@@ -33,8 +34,8 @@ def killed_when(service: Service, pictures: int, *words: str) -> None:
         service.command(*words), env=service.env(), cwd=service.folder,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    while len(list((service.folder / "X").glob("0*.png"))) < pictures and going.poll() is None:
-        time.sleep(0.02)
+    pictures_there = (service.folder / "X").glob
+    until(lambda: len(list(pictures_there("0*.png"))) >= pictures or going.poll() is not None)
     assert going.poll() is None, going.communicate()[1]
     going.send_signal(signal.SIGKILL)
     going.communicate()

@@ -9,11 +9,11 @@ import sqlite3
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from helpers.chaos import World, finished, judge_world, read, same_money
+from helpers.waiting import until
 from redloom.emulators.ledger import prompt_sha
 from redloom.emulators.pictures import prompt_of_picture
 from redloom.task import STALE_INTENT_S
@@ -31,14 +31,6 @@ def prompts(number: int, mark: str = "") -> list[str]:
     return [f"a red thread {mark} number {k}" for k in range(number)]
 
 
-def wait_for(what: Any, seconds: float = 20.0) -> None:
-    """Until ``what()`` is true; fails after ``seconds`` real ones."""
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.02)
-
-
 def stop_between_commits(program: subprocess.Popen[str], workspace: Path) -> None:
     """SIGSTOP at a moment when the program does not hold the journal's write lock."""
 
@@ -54,7 +46,7 @@ def stop_between_commits(program: subprocess.Popen[str], workspace: Path) -> Non
             connection.close()
         return True
 
-    wait_for(stopped)
+    until(stopped)
 
 
 def killed_often(folder: Path, seed: int, kills: int, number: int = 50) -> int:
@@ -133,20 +125,20 @@ def test_two_programs_share_a_workspace_and_one_is_killed(tmp_path: Path) -> Non
     """The other takes its run over at once; quotas hold; no picture is bought twice."""
     with World(tmp_path, prompts(30, "shared"), {}, {"model": WORDS_IN_RESULT}) as world:
         first = world.program()
-        wait_for(
+        until(
             lambda: (
                 world.ledger_path.exists() and world.ledger_path.read_text().count("accepted") > 3
             )
         )
         mine = prompts(20, "mine") + prompts(5, "shared")
         second = world.program(prompts=mine, out=str(tmp_path / "out2"))
-        wait_for(lambda: len(list((world.workspace / "owners").glob("*.lock"))) == 2)
-        time.sleep(0.3)
+        until(lambda: len(list((world.workspace / "owners").glob("*.lock"))) == 2)
         epoch = read(world.workspace, "SELECT value FROM meta WHERE name = 'epoch'")[0]["value"]
         first.kill()
         first.communicate()
-        wait_for(
-            lambda: read(world.workspace, "SELECT value FROM meta WHERE name='epoch'")[0]["value"] != epoch, 5.0
+        until(
+            lambda: read(world.workspace, "SELECT value FROM meta WHERE name='epoch'")[0]["value"] != epoch,
+            "another engine", within_s=5.0,
         )  # fmt: skip
         rows = finished(second)
         assert [row[1] for row in rows] == ["ok"] * 25
@@ -176,7 +168,7 @@ def test_a_sleeper_that_wakes_spends_nothing(tmp_path: Path) -> None:
     """Stopped in mid-work while its lock is lost to another engine; woken, it buys no more."""
     with World(tmp_path, prompts(40), {}, {"model": WORDS_IN_RESULT}) as world:
         sleeper = world.program()
-        wait_for(
+        until(
             lambda: (
                 world.ledger_path.exists() and world.ledger_path.read_text().count("accepted") > 4
             )
@@ -189,7 +181,7 @@ def test_a_sleeper_that_wakes_spends_nothing(tmp_path: Path) -> None:
             rows = finished(other)
             # An intent is too old to act upon after STALE_INTENT_S real seconds, however fast
             # the clock runs; nobody could have settled it sooner on a clock that runs true.
-            wait_for(lambda: time.monotonic() > fell_asleep + STALE_INTENT_S + 0.5)
+            until(lambda: time.monotonic() > fell_asleep + STALE_INTENT_S + 0.5)
         finally:
             sleeper.send_signal(signal.SIGCONT)
         try:

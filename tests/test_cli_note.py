@@ -14,7 +14,8 @@ from click.testing import CliRunner, Result
 
 from redloom.cli import cli
 from redloom.clock import SystemClock
-from redloom.emulators.dashscope import Emulated, ServiceTime, serve
+from redloom.emulators.contract import serve_until_cancelled
+from redloom.emulators.dashscope import Emulated, Emulator, ServiceTime
 from redloom.emulators.ledger import read_ledger
 
 STORY = "# 胡同里的下午\n\n鼓楼东大街往南，有一条很窄的胡同。修鞋的师傅每天三点泡一壶茶。\n\n## 三件小事\n\n- 带一壶茶\n- 听鸽哨\n- 看灯\n"
@@ -51,7 +52,7 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleN
         addresses.append(url)
         up.set()
 
-    work = loop.create_task(serve(emulated, SystemClock(), ready))
+    work = loop.create_task(serve_until_cancelled(Emulator(emulated, SystemClock()), ready))
     thread = threading.Thread(target=loop.run_until_complete, args=(asyncio.wait([work]),))
     thread.start()
     assert up.wait(10)

@@ -14,6 +14,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from canned import HandClock
+from redloom.emulators.contract import serve_until_cancelled
 from redloom.emulators.dashscope import (
     FAULTS,
     DashScopeEmulator,
@@ -21,7 +23,6 @@ from redloom.emulators.dashscope import (
     ServiceTime,
     parse_faults,
     read_ledger,
-    serve,
 )
 from redloom.emulators.ledger import prompt_sha
 from redloom.emulators.pictures import prompt_of_picture
@@ -36,23 +37,6 @@ FREE = replace(BASE, submit_per_second=0, concurrency=0, task_calls_per_second=N
 
 TWICE = "-2"
 """aiohttp repeats a GET once by itself when its connection breaks, so a reset has to come twice."""
-
-
-class HandClock:
-    """A clock that only the test, or a sleep, moves."""
-
-    def __init__(self) -> None:
-        self.moment = START
-
-    def now(self) -> float:
-        return self.moment
-
-    async def sleep(self, seconds: float) -> None:
-        self.moment += max(0.0, seconds)
-        await asyncio.sleep(0)
-
-    def real(self, seconds: float) -> float:
-        return seconds
 
 
 @dataclass
@@ -1212,7 +1196,9 @@ def test_serve_runs_until_cancelled() -> None:
 
     async def whole() -> None:
         address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        serving = asyncio.create_task(serve(FREE, HandClock(), address.set_result))
+        serving = asyncio.create_task(
+            serve_until_cancelled(DashScopeEmulator(FREE, HandClock()), address.set_result)
+        )
         base = await address
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/api/v1", base)
         async with aiohttp.ClientSession() as session, session.get(f"{base}/tasks/") as answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,17 +24,27 @@ def modules() -> Iterator[tuple[str, Path]]:
         yield parts[0], path
 
 
-def imports(path: Path) -> Iterator[tuple[str, ast.AST]]:
-    """The package's own rooms that a file imports, at any depth, outside TYPE_CHECKING."""
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    """A module's syntax tree, read once."""
+    return ast.parse(path.read_text("utf-8"))
+
+
+@functools.cache
+def imports(path: Path) -> list[str]:
+    """The package's own rooms that a file imports, at any depth."""
+    return list(_imports(path))
+
+
+def _imports(path: Path) -> Iterator[str]:
     package = ("redloom", *path.relative_to(ROOT).parts[:-1])
-    tree = ast.parse(path.read_text("utf-8"))
-    for node in ast.walk(tree):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.ImportFrom):
-            yield from ((name, node) for name in _from(node, package))
+            yield from _from(node, package)
         elif isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name.split(".")[0] == "redloom":
-                    yield [*alias.name.split("."), ""][1], node
+                    yield [*alias.name.split("."), ""][1]
 
 
 def _from(node: ast.ImportFrom, package: tuple[str, ...]) -> Iterator[str]:
@@ -60,7 +71,7 @@ def test_imports_follow_the_order() -> None:
         f"{path.relative_to(ROOT)} imports {name}"
         for room, path in modules()
         if room not in ("__init__", "__main__")
-        for name, _ in imports(path)
+        for name in imports(path)
         if name != room and name in ORDER and ORDER.index(name) > ORDER.index(room)
     ]
     assert wrong == []
@@ -72,7 +83,7 @@ def test_nobody_imports_the_facade() -> None:
         f"{path.relative_to(ROOT)}: {name}"
         for room, path in modules()
         if room != "__init__"
-        for name, _ in imports(path)
+        for name in imports(path)
         if name not in {"", *ORDER}
     ]
     assert wrong == []
@@ -82,14 +93,14 @@ def test_providers_know_only_the_seam() -> None:
     """A provider imports the endpoint, errors, texts, its own data and its own room."""
     for path in (ROOT / "providers").glob("[!_]*.py"):
         allowed = ALLOWED_TO_PROVIDERS | OWN_ROOMS.get(path.stem, set())
-        used = {name for name, _ in imports(path)}
+        used = set(imports(path))
         assert used <= allowed, (path.name, sorted(used - allowed))
 
 
 def test_the_typesetter_knows_nothing_of_the_way() -> None:
     """typeset/ imports errors, lang and the version, and nothing else of the package."""
     for path in (ROOT / "typeset").rglob("*.py"):
-        used = {name for name, _ in imports(path)} - {"typeset"}
+        used = set(imports(path)) - {"typeset"}
         assert used <= {"errors", "lang", "version"}, (path.name, used)
 
 
@@ -118,7 +129,7 @@ def test_there_is_no_cycle_inside_a_room() -> None:
     for room in sorted({path.parent for _, path in modules()} - {ROOT}):
         graph: dict[str, set[str]] = {}
         for path in room.glob("*.py"):
-            tree = ast.parse(path.read_text("utf-8"))
+            tree = tree_of(path)
             here = {p.stem for p in room.glob("*.py")} - {"__init__"}
             graph[path.stem] = {
                 name
@@ -130,9 +141,28 @@ def test_there_is_no_cycle_inside_a_room() -> None:
         assert cycles(graph) == []
 
 
+BROAD = re.compile(r"everything (?:before|on the way|of |but |;)|see `routes`")
+"""Sentences that allow all that the order allows; `test_imports_follow_the_order` holds those."""
+
+
+def test_first_lines_say_what_a_module_may_import() -> None:
+    """Every module's docstring has a sentence ``May import: …`` that names each room it uses."""
+    wrong = []
+    for room, path in modules():
+        if room in ("__init__", "__main__"):
+            continue
+        text = path.read_text("utf-8")
+        said = (ast.get_docstring(tree_of(path)) or "").partition("May import: ")[2]
+        used = set(imports(path)) - {room, ""}
+        unsaid = used - set(re.findall(r"[a-z_]+", said))
+        if text.strip() and (not said or (unsaid and not BROAD.search(" ".join(said.split())))):
+            wrong.append(f"{path.relative_to(ROOT)}: {sorted(unsaid) or 'no sentence'}")
+    assert wrong == []
+
+
 def test_modules_stay_short_and_say_what_they_are_for() -> None:
     """Every module begins with a docstring and has at most 600 lines."""
     for _, path in modules():
         text = path.read_text("utf-8")
         assert len(text.splitlines()) <= 600, path
-        assert not text.strip() or ast.get_docstring(ast.parse(text)), path
+        assert not text.strip() or ast.get_docstring(tree_of(path)), path

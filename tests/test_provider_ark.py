@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from canned import KEY, Reply, against, asked, run, scripted
+from canned import CLASSES, KEY, Reply, against, asked, run, scripted
 from redloom.emulators.ark import ArkEmulator, Emulated, ServiceTime, parse_faults
 from redloom.emulators.ledger import prompt_sha
 from redloom.emulators.pictures import prompt_of_picture
@@ -31,7 +31,7 @@ from redloom.errors import (
 from redloom.providers._ark_errors import CODES, kind_of
 from redloom.providers._ark_models import FAMILIES, SIZES_2K, model
 from redloom.providers._requests import Area
-from redloom.providers._voice import Kind, Said
+from redloom.providers._voice import Said
 from redloom.testing import JumpingClock
 from redloom.testing import run as jump
 
@@ -42,21 +42,6 @@ M5, M4, M45 = (
 )
 URL = "https://ark-content-generation-v2-cn-beijing.tos-cn-beijing.volces.com/a.png?X-Tos-Expires=86400"
 MADE = Reply({"data": [{"url": URL, "size": "2048x2048"}], "usage": {"generated_images": 1}})
-CLASSES: dict[Kind, type[ServiceError]] = {
-    "rate": Throttled,
-    "burst": Throttled,
-    "concurrency": Throttled,
-    "quota": Throttled,
-    "congestion": Throttled,
-    "refused": Refused,
-    "content": ContentRefused,
-    "output": ContentRefused,
-    "key": KeyRefused,
-    "empty": AccountEmpty,
-    "closed": NotAllowed,
-    "unavailable": Unavailable,
-    "lost": AnswerLost,
-}
 _STATUS = {"key": 401, "empty": 403, "closed": 404, "unavailable": 500}
 
 

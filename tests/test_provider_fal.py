@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from canned import KEY, HandClock, Reply, against, asked, run, scripted
+from canned import CLASSES, KEY, HandClock, Reply, against, asked, run, scripted
 from redloom.emulators.fal import Emulated, FalEmulator, ServiceTime, parse_faults
 from redloom.endpoint import (
     Asked,
@@ -37,7 +37,6 @@ from redloom.errors import (
 from redloom.providers._fal_errors import CODES, kind_of, of_task, read
 from redloom.providers._fal_models import AREA, MODELS
 from redloom.providers._voice import Said
-from test_provider_ark import CLASSES
 
 DEV, KONTEXT = "fal-ai/flux/dev", "fal-ai/flux-pro/kontext"
 ID = "764cabcf-b745-4b3e-ae38-1200304cf45b"

@@ -14,7 +14,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from canned import KEY, Reply, against, asked, run, scripted
+from canned import CLASSES, KEY, Reply, against, asked, run, scripted
 from redloom import spill
 from redloom.download import Fetched
 from redloom.emulators.dashscope_tasks import Task
@@ -41,7 +41,6 @@ from redloom.providers._gemini_errors import BLOCKS, CODES, FINISHES, kind_of, r
 from redloom.providers._gemini_models import FAMILIES, model
 from redloom.testing import JumpingClock
 from redloom.testing import run as jump
-from test_provider_ark import CLASSES
 
 FLASH, PRO = "gemini-2.5-flash-image", "gemini-3-pro-image-preview"
 PNG = picture(prompt_sha("x"), "x", 64, 64)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from canned import CLASSES
 from redloom.conformance.rig import KEY, PROMPT, Rig
 from redloom.emulators import openai as emulator
 from redloom.emulators.ledger import prompt_sha
@@ -382,23 +383,6 @@ def test_what_the_answer_says_was_paid() -> None:
 
 
 # errors
-
-CLASSES: dict[str, type[ServiceError]] = {
-    "rate": Throttled,
-    "burst": Throttled,
-    "concurrency": Throttled,
-    "quota": Throttled,
-    "congestion": Throttled,
-    "refused": Refused,
-    "content": ContentRefused,
-    "output": ContentRefused,
-    "key": KeyRefused,
-    "empty": AccountEmpty,
-    "closed": NotAllowed,
-    "unavailable": Unavailable,
-    "failed": TaskFailed,
-    "lost": AnswerLost,
-}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from canned import KEY, HandClock, Reply, against, asked, run, scripted
+from canned import CLASSES, KEY, HandClock, Reply, against, asked, run, scripted
 from redloom.emulators.replicate import (
     VERSION,
     Emulated,
@@ -44,7 +44,6 @@ from redloom.errors import (
 from redloom.providers._replicate_errors import CODES, kind_of, of_prediction, read
 from redloom.providers._replicate_models import SHAPES, nearest_shape
 from redloom.providers.replicate import _moment
-from test_provider_ark import CLASSES
 
 DEV, PRO = "black-forest-labs/flux-dev", "black-forest-labs/flux-1.1-pro"
 ID = "gm3qorzdhgbfurvjtvhg6dckhu"

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from helpers.waiting import until
 from redloom.emulators.ledger import read_ledger
 
 pytestmark = pytest.mark.slow
@@ -118,10 +119,7 @@ def test_killed_in_mid_run_and_started_again(tmp_path: Path, how: signal.Signals
         _, url = made.serve()
         with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
             rest = outcomes(client, run, first[-1][0], NUMBER)
-            ends = time.monotonic() + 40
-            while client.get(f"/api/runs/{run}").json()["state"] != "done":
-                assert time.monotonic() < ends
-                time.sleep(0.1)
+            until(lambda: client.get(f"/api/runs/{run}").json()["state"] == "done")
             shown = client.get(f"/api/runs/{run}").json()
         seen = Counter(row for _, row in first + rest)
         assert set(seen.values()) == {1}
@@ -150,7 +148,4 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
             ours = client.post("/api/runs", json={"prompts": ["two"]}).json()["id"]
             shown = client.get(f"/api/runs/{theirs.json()['id']}").json()
             assert shown["carried"] == "elsewhere"
-            ends = time.monotonic() + 40
-            while client.get(f"/api/runs/{ours}").json()["state"] != "done":
-                assert time.monotonic() < ends
-                time.sleep(0.1)
+            until(lambda: client.get(f"/api/runs/{ours}").json()["state"] == "done")

@@ -21,6 +21,7 @@ import httpx
 import pytest
 
 import redloom
+from helpers import waiting
 from redloom.emulators.ledger import read_ledger
 
 api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -142,10 +143,7 @@ def note(studio: Studio) -> str:
     with httpx.Client(base_url=studio.url, timeout=30, trust_env=False) as client:
         body = {"story": STORY.read_text("utf-8"), "offline": True, "theme": "paper"}
         made = client.post("api/notes", json=body).json()["id"]
-        ends = time.monotonic() + 30
-        while client.get(f"api/notes/{made}").json()["state"] != "done":
-            assert time.monotonic() < ends
-            time.sleep(0.05)
+        waiting.until(lambda: client.get(f"api/notes/{made}").json()["state"] == "done")
     return str(made)
 
 
@@ -254,8 +252,9 @@ def test_five_thousand_rows_scroll(studio: Studio) -> None:
         prompts = [f"row {at}" for at in range(1, 5001)]
         run = client.post("api/runs", json={"prompts": prompts, "endpoint": ["dashscope"], "priority": -5}).json()["id"]  # fmt: skip
         client.post(f"api/runs/{run}/pause")
-        while client.get(f"api/runs/{run}").json()["total"] < 5000:
-            time.sleep(0.05)  # rows are read in the background
+        waiting.until(
+            lambda: client.get(f"api/runs/{run}").json()["total"] == 5000, "every row read"
+        )
         page = studio.page(f"#/run/{run}")
         page.wait_for_selector(".cell .words")
         page.evaluate("window.scrollTo(0, document.body.scrollHeight)")

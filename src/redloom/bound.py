@@ -11,7 +11,8 @@ repeated. A *place* is slots that work on pictures, and how fast they may be giv
 - **formula (1)** (`simple`): ``max(max_i(h_i + S_i), sum S / c, max S)`` with
   ``h_i = max(0, i - b) / r`` the release times of the rate limit, i from 1.
 
-`Live` is the first of them kept up to date while a run goes on. May import: nothing of the way.
+`Live` is the first of them kept up to date while a run goes on. The arithmetic is only here: what an
+emulated scenario feeds it (places, working times, forced repeats) is `bench.bounds`. May import: nothing of the way.
 """
 
 from __future__ import annotations

@@ -46,12 +46,15 @@ class SystemClock:
         self.start = start
 
     def now(self) -> float:
+        """See `Clock`."""
         return self.start + (time.time() - self.start) * self.speed
 
     async def sleep(self, seconds: float) -> None:
+        """See `Clock`; real seconds are fewer by the speed."""
         await asyncio.sleep(max(0.0, seconds) / self.speed)
 
     def real(self, seconds: float) -> float:
+        """See `Clock`."""
         return seconds / self.speed
 
 

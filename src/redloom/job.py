@@ -3,7 +3,7 @@
 Identity is content (rule 3): the key is a versioned hash of the request as asked, never of the
 endpoint that happened to serve it. The same key is never bought twice.
 
-May import: errors, lang, prompt.
+May import: errors, events, lang, prompt.
 """
 
 from __future__ import annotations
@@ -13,28 +13,17 @@ import json
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, get_args
 
 from .errors import BadInput
+from .events import Status
 from .prompt import Prompt, identity_of, parse_ratio, parse_size
 
 RECIPE = "r1"
 """Which recipe made a key. A new recipe gets a new mark; old keys stay what they were."""
 
-JobStatus = Literal[
-    "pending", "ok", "duplicate", "invalid", "refused", "failed", "in-doubt", "cancelled", "unpaid"
-]
-
-OUTCOMES: tuple[JobStatus, ...] = (
-    "ok",
-    "duplicate",
-    "invalid",
-    "refused",
-    "failed",
-    "in-doubt",
-    "cancelled",
-    "unpaid",
-)
+JobStatus = Status
+OUTCOMES: tuple[JobStatus, ...] = tuple(one for one in get_args(Status) if one != "pending")
 """A wanted picture ends in exactly one of these."""
 
 AGAIN: tuple[JobStatus, ...] = ("refused", "failed", "in-doubt", "cancelled", "unpaid")

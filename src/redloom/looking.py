@@ -4,7 +4,7 @@ One look serves every open doubt of an account: the list is read whole over all 
 The decision is `settle.judge`; here are only the waiting, the reading, and the comparing of
 words where a finished task carries them.
 
-May import: errors, clock, endpoint, records, route, settle, carried.
+May import: errors, clock, endpoint, journal, records, route, settle, carried.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Written whole (a temporary name, then a rename) from the journal in pages, so th
 `Keeper` rewrites them at most every ten seconds while a run goes on, and puts a folder right that
 a killed process left behind: half files go, pictures that are missing are delivered again.
 
-May import: errors, clock, lang, journal, records, metadata, image.
+May import: download, errors, clock, lang, journal, records, metadata, image.
 """
 
 from __future__ import annotations

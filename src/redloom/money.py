@@ -35,11 +35,16 @@ class Priced(Protocol):
     """What one picture costs: an amount, or None where nobody knows it."""
 
     @property
-    def amount(self) -> float | None: ...
+    def amount(self) -> float | None:
+        """The amount; None: unknown."""
+
     @property
-    def currency(self) -> str: ...
+    def currency(self) -> str:
+        """Its currency, by its ISO code."""
+
     @property
-    def source(self) -> str: ...
+    def source(self) -> str:
+        """Where the amount is from: reported, estimated or unknown."""
 
 
 def exact(amount: float | int | str | Decimal) -> Decimal:

@@ -2,7 +2,7 @@
 
 Watchers of `events.Stream`: they see records and nothing else, and a slow terminal slows no run.
 
-May import: lang, clock, events.
+May import: eta, lang, clock, events.
 """
 
 from __future__ import annotations
@@ -88,7 +88,6 @@ class Tally:
     cap: float | None = None
     currency: str = ""
     held_until: float = 0.0
-    held_why: str = ""
     now: float = 0.0
     began: float | None = None
     flying: set[tuple[str, int, int]] = field(default_factory=set)
@@ -119,7 +118,7 @@ class Tally:
         elif isinstance(event, Done):
             self._finished(event)
         elif isinstance(event, Held):
-            self.held_until, self.held_why = event.until, str(event.reason)
+            self.held_until = event.until
         elif isinstance(event, Money):
             self.cap, self.currency = event.cap, event.currency
             self.bills[event.run] = event.spent

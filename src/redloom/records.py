@@ -3,7 +3,7 @@
 Each is one operation in a group commit. The order in which the engine calls them is the
 protocol (rule 1): `intend` before the POST leaves, `accept` before the first poll.
 
-May import: errors, clock, lang, events, prompt, job, journal.
+May import: errors, clock, lang, events, prompt, job, journal, spending.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Everything is in the file, thumbnails too; nothing is fetched when it is opened. It can be made at
 any time, of a run that goes on as well, and costs nothing.
 
-May import: lang, clock, journal, records, image, manifest, contact, tries, figures, diary.
+May import: examine, spending, lang, clock, journal, records, image, manifest, contact, tries,
+figures, diary.
 """
 
 from __future__ import annotations

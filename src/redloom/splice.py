@@ -129,6 +129,7 @@ class Png:
         return cls(parts, data[at:])
 
     def write(self) -> bytes:
+        """See `Container`."""
         pieces = [PNG_MAGIC]
         for tag, body in self.parts:
             crc = zlib.crc32(body, zlib.crc32(tag))
@@ -155,9 +156,11 @@ class Png:
         self._insert(part)
 
     def xmp(self) -> list[tuple[int, bytes]]:
+        """See `Container`."""
         return [(p, text.encode()) for p, keyword, text in self.texts() if keyword == XMP_KEYWORD]
 
     def put_xmp(self, packet: bytes, at: int | None) -> bool:
+        """See `Container`."""
         part = (b"iTXt", XMP_KEYWORD + b"\0\0\0\0\0" + packet)
         if at is None:
             self._insert(part)
@@ -166,9 +169,11 @@ class Png:
         return True
 
     def exif(self) -> bytes | None:
+        """See `Container`."""
         return next((body for tag, body in self.parts if tag == b"eXIf"), None)
 
     def put_exif(self, tiff: bytes) -> bool:
+        """See `Container`."""
         self.parts = [part for part in self.parts if part[0] != b"eXIf"]
         self._insert((b"eXIf", tiff))
         return True
@@ -232,6 +237,7 @@ class Jpeg:
         return cls(parts, data[at:])
 
     def write(self) -> bytes:
+        """See `Container`."""
         pieces = [b"\xff\xd8"]
         for marker, body in self.parts:
             pieces += [marker, struct.pack(">H", len(body) + 2), body]
@@ -244,17 +250,21 @@ class Jpeg:
                 yield body
 
     def xmp(self) -> list[tuple[int, bytes]]:
+        """See `Container`."""
         size = len(XMP_HEADER)
         return [(p, body[size:]) for p, body in self._app1() if body.startswith(XMP_HEADER)]
 
     def put_xmp(self, packet: bytes, at: int | None) -> bool:
+        """See `Container`."""
         return self._put(XMP_HEADER + packet, at)
 
     def exif(self) -> bytes | None:
+        """See `Container`."""
         blocks = (body for _, body in self._app1() if body.startswith(EXIF_HEADER))
         return next((block[len(EXIF_HEADER) :] for block in blocks), None)
 
     def put_exif(self, tiff: bytes) -> bool:
+        """See `Container`."""
         places = (place for place, body in self._app1() if body.startswith(EXIF_HEADER))
         return self._put(EXIF_HEADER + tiff, next(places, None))
 
@@ -307,6 +317,7 @@ class Webp:
         return cls(parts, data[max(at, end) :])
 
     def write(self) -> bytes:
+        """See `Container`."""
         pieces = [b"WEBP"]
         for tag, body in self.parts:
             pieces += [tag, struct.pack("<I", len(body)), body, b"\0" * (len(body) & 1)]
@@ -328,9 +339,11 @@ class Webp:
         return wide & 0x3FFF, high & 0x3FFF
 
     def xmp(self) -> list[tuple[int, bytes]]:
+        """See `Container`."""
         return [(place, body) for place, (tag, body) in enumerate(self.parts) if tag == b"XMP "]
 
     def put_xmp(self, packet: bytes, at: int | None) -> bool:
+        """See `Container`."""
         if at is None:
             self._flag(0x04)
             self.parts.append((b"XMP ", packet))
@@ -339,10 +352,12 @@ class Webp:
         return True
 
     def exif(self) -> bytes | None:
+        """See `Container`."""
         body = next((body for tag, body in self.parts if tag == b"EXIF"), None)
         return body.removeprefix(EXIF_HEADER) if body is not None else None
 
     def put_exif(self, tiff: bytes) -> bool:
+        """See `Container`."""
         self._flag(0x08)
         self.parts = [part for part in self.parts if part[0] != b"EXIF"]
         place = next((p for p, (tag, _) in enumerate(self.parts) if tag == b"XMP "), None)

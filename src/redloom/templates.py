@@ -4,7 +4,7 @@
 prompts again. ``\\{`` and ``\\}`` stand for braces. Forms as in Dynamic Prompts
 (github.com/adieyal/sd-dynamic-prompts).
 
-May import: errors, lang, prompt.
+May import: encodings, errors, lang, prompt.
 """
 
 from __future__ import annotations

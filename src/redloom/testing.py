@@ -71,6 +71,7 @@ class JumpingLoop(asyncio.SelectorEventLoop):
         super().__init__(self._jumping)
 
     def time(self) -> float:
+        """The time of the loop: the real one and all that was jumped over, seconds."""
         return super().time() + self._jumping.offset
 
 
@@ -85,6 +86,7 @@ class JumpingClock:
     """Added to `now`: a clock that was set while the program ran."""
 
     def now(self) -> float:
+        """See `clock.Clock`."""
         loop = asyncio._get_running_loop() or self._loop  # a worker thread has none of its own
         assert loop is not None
         if self._loop is not loop:
@@ -92,9 +94,11 @@ class JumpingClock:
         return self.start + loop.time() - self._began + self.skew
 
     async def sleep(self, seconds: float) -> None:
+        """See `clock.Clock`; takes no real time."""
         await asyncio.sleep(max(0.0, seconds))
 
     def real(self, seconds: float) -> float:
+        """See `clock.Clock`."""
         return seconds
 
 
@@ -165,20 +169,25 @@ class FakeProvider:
     strangers: list[Seen] = field(default_factory=list)
 
     def capabilities(self) -> Capabilities:
+        """See `endpoint.Provider`."""
         return self.caps
 
     def limits(self) -> Limits:
+        """See `endpoint.Provider`."""
         return Limits(submit_per_second=self.rate, concurrency=self.slots)
 
     def price(self, asked: Asked) -> Price:
+        """See `endpoint.Provider`."""
         return self.cost
 
     def fit(self, asked: Asked) -> Fitted:
+        """See `endpoint.Provider`."""
         if len(asked.prompt) > 2100:
             raise Refused("提示词超过 2100 字。", "The prompt is longer than 2,100 characters.")
         return Fitted(asked)
 
     async def submit(self, asked: Asked, lane: Lane) -> Ticket | Made:
+        """See `endpoint.Provider`."""
         self.submits += 1
         fate = self.script(asked, self.submits)
         if isinstance(fate, ServiceError):
@@ -206,6 +215,7 @@ class FakeProvider:
         return task
 
     async def poll(self, ticket: Ticket) -> Outcome:
+        """See `endpoint.Provider`."""
         self.polls += 1
         error = self.poll_errors(self.polls)
         if error is not None:
@@ -234,6 +244,7 @@ class FakeProvider:
         return TaskFailed("服务内部错误", "internal error", service_code="InternalError")
 
     async def look(self, since: float, until: float) -> Sequence[Seen]:
+        """See `endpoint.Provider`."""
         self.looks += 1
         now, lag = self.now(), self.caps.list_lag_s
         ours = [
@@ -244,6 +255,7 @@ class FakeProvider:
         return ours + [s for s in self.strangers if since <= s.created <= until]
 
     async def cancel(self, ticket: Ticket) -> bool:
+        """See `endpoint.Provider`."""
         task = self.tasks.get(ticket.id)
         if task is None or self.now() >= task.starts:
             return False
@@ -251,10 +263,10 @@ class FakeProvider:
         return True
 
     async def check(self) -> None:
-        return None
+        """See `endpoint.Provider`."""
 
     async def close(self) -> None:
-        return None
+        """See `endpoint.Provider`."""
 
     def billed(self) -> int:
         """Pictures that the service has charged for."""

@@ -6,7 +6,7 @@ moments that the events carried, in nominal time. Where spans go is the caller's
 environment's matter (an SDK with an exporter); without one nothing happens. No prompt and
 nothing of a key is an attribute.
 
-May import: errors, events.
+May import: engine, errors, events.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a race came to, read from the service's own ledger: the same for every client.
 
-May import: bench.scenarios, bench.bounds, bench.losses.
+May import: bound, bench.scenarios, bench.bounds, bench.losses.
 """
 
 from __future__ import annotations

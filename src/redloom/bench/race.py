@@ -1,6 +1,6 @@
 """Runs races: a service process and a client process for each, a few side by side.
 
-May import: bench.
+May import: emulators, bench.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """``redloom audit``: the account's tasks of the last day against the ledger. Buys nothing.
 
-May import: cli.common, errors, lang, and at the call engine, audit.
+May import: clock, cli.common, errors, lang, and at the call engine, audit.
 """
 
 from __future__ import annotations

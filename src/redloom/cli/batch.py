@@ -1,6 +1,7 @@
 """``redloom batch``: a file of prompts into a folder of pictures.
 
-May import: cli.common, cli.carrying, errors, lang, and at the call engine, prompt_files, money.
+May import: equip, settings, cli.common, cli.carrying, errors, lang, and at the call engine,
+prompt_files, money.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What a batch would do, before it does anything: endpoints, options, count and price.
 
-Nothing here opens a socket. May import: cli.chain, cli.common, errors, lang, settings, prompt_files,
-job, money, route, journal, workspace, providers.
+Nothing here opens a socket. May import: endpoint, image, naming, prompt, prompt_tables, wanted,
+cli.chain, cli.common, errors, lang, settings, prompt_files, job, money, route, journal, workspace,
+providers.
 """
 
 from __future__ import annotations

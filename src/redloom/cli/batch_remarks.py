@@ -3,7 +3,7 @@
 Which rows cannot be asked for and why, what is changed for a model, which flags mean nothing
 here: each once, with how many rows it holds for and an example.
 
-May import: cli.common, lang.
+May import: prompt, cli.common, lang.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """``redloom bench --real``: the race on the configured service, after its price.
 
-May import: cli.common, errors, lang, clock, endpoint, providers, bench.
+May import: settings, cli.common, errors, lang, clock, endpoint, providers, bench.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """``redloom cache``: how large the store of pictures is, and making it smaller.
 
-May import: cli.common, errors, lang, and at the call journal, image.
+May import: clock, settings, cli.common, errors, lang, and at the call journal, image.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Seeing a run through at a terminal: progress, Ctrl-C, manifests, the end, the exit status.
 
 Ctrl-C once finishes what is paid for and stops, twice stops now; neither loses anything.
-May import: cli.common, lang, engine, manifest, contact, money, progress.
+May import: clock, records, settings, soften, spending, cli.common, lang, engine, manifest, contact,
+money, progress.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A command is declared with `command`, its options with `option`; both take their help as ``zh``
 and ``en``. The common options are understood before and after the command's name.
 
-May import: lang, errors.
+May import: settings, lang, errors.
 """
 
 from __future__ import annotations

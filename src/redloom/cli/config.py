@@ -1,6 +1,6 @@
 """``redloom config``: every setting with its source, secrets masked.
 
-May import: cli.common, errors, lang, settings.
+May import: config_files, cli.common, errors, lang, settings.
 """
 
 from __future__ import annotations

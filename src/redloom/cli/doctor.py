@@ -1,6 +1,7 @@
 """``redloom doctor``: is everything set up; every check is free.
 
-May import: cli.common, cli.models, errors, lang, clock, journal, workspace, settings, providers.
+May import: endpoint, typeset, cli.common, cli.models, errors, lang, clock, journal, workspace,
+settings, providers.
 """
 
 from __future__ import annotations

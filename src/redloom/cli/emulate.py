@@ -1,6 +1,6 @@
 """``redloom emulate PROVIDER``: a local stand-in for a service, to try everything without money.
 
-May import: cli.common, errors, lang, clock, emulators.
+May import: providers, cli.common, errors, lang, clock, emulators.
 """
 
 from __future__ import annotations
@@ -85,11 +85,13 @@ def emulate(common: Common, provider: str, **options: Any) -> None:
     module = _module(provider)
     settings = module.Emulated(**_settings(module, options))
     from redloom.clock import clock_from_environment
+    from redloom.emulators.contract import serve_until_cancelled
 
     clock = clock_from_environment()
     key = next(iter(settings.keys)) if getattr(settings, "keys", None) else ""
     try:
-        asyncio.run(module.serve(settings, clock, lambda url: _tell(common, provider, url, key)))
+        emulator = module.Emulator(settings, clock)
+        asyncio.run(serve_until_cancelled(emulator, lambda url: _tell(common, provider, url, key)))
     except KeyboardInterrupt:  # the ordinary way to end it
         return
     except OSError as error:
@@ -122,9 +124,11 @@ def _module(provider: str) -> Any:
 
 def _settings(module: Any, options: dict[str, Any]) -> dict[str, Any]:
     """What was asked for, under the names of ``Emulated``."""
+    from redloom.emulators.service_time import parse_service_time
+
     given = {key: value for key, value in options.items() if value is not None}
     readers: dict[str, tuple[str, Callable[[Any], Any]]] = {
-        "latency": ("latency", lambda text: module.parse_service_time(text)),
+        "latency": ("latency", parse_service_time),
         "rps": ("submit_per_second", float),
         "faults": ("faults", lambda text: module.parse_faults(text)),
         "mid_run": ("changes", lambda text: module.parse_changes(text)),

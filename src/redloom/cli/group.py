@@ -1,6 +1,6 @@
 """The command itself: finds its parts lazily, and is the one place where errors meet the user.
 
-May import: lang, errors, config_files (at an accident), table, common.
+May import: logs, version, lang, errors, config_files (at an accident), table, common.
 """
 
 from __future__ import annotations

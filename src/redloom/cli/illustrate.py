@@ -1,6 +1,6 @@
 """The engine as a note's illustrator: picture prompts become a run, its results pictures.
 
-May import: engine, image, prompt, settings, note, money.
+May import: clock, endpoint, events, lang, route, engine, image, prompt, settings, note, money.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """``redloom note SOURCE``: a story into a publish-ready note.
 
-May import: cli.chain, cli.common, errors, lang, clock, settings, money, note, cli.illustrate.
+May import: endpoint, progress, providers, cli.chain, cli.common, errors, lang, clock, settings,
+money, note, cli.illustrate.
 """
 
 from __future__ import annotations
@@ -143,7 +144,7 @@ def note(common: Common, source: str, endpoints: tuple[str, ...], **asked: Any) 
     illustrate, purse = None, Purse(common, settings, None, yes=True)
     if not asked["offline"] and asked["images"] != 0:
         purse = Purse(
-            common, settings, parse_budget(asked["budget"]), asked["yes"], asked["dry_run"],
+            common, settings, parse_budget(asked["budget"]), asked["yes"],
             [spare_of(settings.endpoint(name)) for name in asked["fallback"]],
         )  # fmt: skip
         illustrate = illustrator(common, settings, names, purse)
@@ -197,7 +198,6 @@ class Purse:
     settings: Settings
     budget: Budget | None
     yes: bool
-    dry_run: bool = False
     spares: Sequence[Spare] = ()
 
     def open(self, number: int, price: Price, endpoint: str) -> None:

@@ -1,6 +1,6 @@
 """``redloom probe``: settle with a real key what only the real service can tell.
 
-May import: cli.common, errors, lang, clock, endpoint, providers, bench.
+May import: settings, cli.common, errors, lang, clock, endpoint, providers, bench.
 """
 
 from __future__ import annotations

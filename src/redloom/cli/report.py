@@ -1,6 +1,7 @@
 """``redloom report RUN|DIR``: a run as one self-contained page. Costs nothing, needs no key.
 
-May import: cli.common, cli.runs, errors, lang, and at the call journal, records, image, report.
+May import: engine, cli.common, cli.runs, errors, lang, and at the call journal, records, image,
+report.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The queue: ``runs``, ``show``, ``pause``, ``resume``, ``cancel``, ``retry``.
 
-May import: cli.common, cli.carrying, errors, lang, and at the call journal, records, engine.
+May import: clock, manifest, money, workspace, cli.common, cli.carrying, errors, lang, and at the
+call journal, records, engine.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """``redloom serve``: the studio, the API and MCP on one engine.
 
-May import: cli.common, errors, lang; at the call settings and studio.
+May import: errors, cli.common, lang; at the call settings and studio.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from redloom.errors import MissingExtra
 from redloom.lang import Text
 
 from .common import Common, command, option
@@ -67,10 +66,7 @@ def serve(common: Common, **asked: Any) -> int:
         level=logging.INFO if common.verbose else logging.WARNING, format="%(name)s: %(message)s"
     )
     if asked["stdio"]:
-        try:
-            from redloom.studio.mcp_server import serve_stdio
-        except ImportError:
-            raise MissingExtra("mcp", Text("MCP ", "MCP")) from None
+        from redloom.studio.server import serve_stdio
 
         asyncio.run(serve_stdio(options, settings))
         return 0

@@ -1,6 +1,6 @@
 """One POST: what is bought by it, and what its every refusal means for the money.
 
-May import: errors, endpoint.
+May import: emulators, errors, endpoint.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """After the ticket: polls, the account's list, cancelling, the record's end.
 
-May import: errors, endpoint.
+May import: emulators, errors, endpoint.
 """
 
 from __future__ import annotations

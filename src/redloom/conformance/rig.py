@@ -1,6 +1,6 @@
 """What a case works with: the stand-in running, the provider pointed at it, a jumping clock.
 
-May import: clock, errors, endpoint, emulators, testing, engine.
+May import: prompt, clock, errors, endpoint, emulators, testing, engine.
 """
 
 from __future__ import annotations

@@ -14,8 +14,9 @@ import base64
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from .ledger import Ledger, Purchase, prompt_sha
 from .local_faults import LOST, NO, SLOW_S, faults_of
 from .pictures import SMALLEST, picture
 from .server import HTML, LocalServer, json_answer, reset, text_answer
-from .service_time import ServiceTime, parse_service_time
+from .service_time import ServiceTime
 
 __all__ = [
     "FAULTS",
@@ -36,19 +37,14 @@ __all__ = [
     "Emulator",
     "ServiceTime",
     "parse_faults",
-    "parse_service_time",
-    "serve",
 ]
 
 FAULTS = faults_of("submit", "answer", "task", "picture")
+parse_faults = partial(parse, known=FAULTS)
+"""Reads ``--faults``; raises BadInput for unknown names, saying the known ones."""
 CHECKPOINTS = ("sd_xl_base_1.0", "v1-5-pruned-emaonly")
 SAMPLERS = ("DPM++ 2M", "Euler a", "Euler")
 _ROUTES = ("/sdapi/v1/txt2img", "/sdapi/v1/img2img")
-
-
-def parse_faults(text: str) -> Faults:
-    """Read ``--faults``; raises BadInput for unknown names, saying the known ones."""
-    return parse(text, FAULTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +61,6 @@ class Emulated:
     api: bool = True
     """False: started without ``--api``."""
     seed: int = 0
-
-
-async def serve(
-    settings: Emulated, clock: Clock, ready: Callable[[str], None] = lambda url: None
-) -> None:
-    """Run the emulator until cancelled; ``ready`` is told its base URL."""
-    emulator = Emulator(settings, clock)
-    ready(await emulator.start())
-    try:
-        await asyncio.Event().wait()
-    finally:
-        await emulator.stop()
 
 
 class Emulator:

@@ -13,20 +13,19 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
-from redloom.clock import Clock
-
 from .contract import Variant
 from .dashscope_tasks import Task
-from .faults import Faults, parse
+from .faults import parse
 from .server import json_answer
-from .service_time import ServiceTime, parse_service_time
-from .shop import ShopEmulator, Terms, Wanted, serve_until_cancelled
+from .service_time import ServiceTime
+from .shop import ShopEmulator, Terms, Wanted
 from .shop_faults import COMMON, INLINE, LINKS
 
 __all__ = [
@@ -36,11 +35,11 @@ __all__ = [
     "Emulator",
     "ServiceTime",
     "parse_faults",
-    "parse_service_time",
-    "serve",
 ]
 
 FAULTS = {**COMMON, **LINKS, **INLINE}
+parse_faults = partial(parse, known=FAULTS)
+"""Reads ``--faults``; raises BadInput for unknown names, saying the known ones."""
 MODELS: Mapping[str, tuple[int, int]] = {
     "seedream-3-0-t2i-250415": (262_144, 4_194_304),
     "seedream-4-0-250828": (921_600, 16_777_216),
@@ -87,18 +86,6 @@ class Emulated(Terms):
     """See `Terms`; the published 500 pictures a minute of each model hold unless told."""
 
     latency: ServiceTime = field(default_factory=lambda: ServiceTime(15, 0.3, 6, 60))
-
-
-def parse_faults(text: str) -> Faults:
-    """Read ``--faults``; raises BadInput for unknown names, saying the known ones."""
-    return parse(text, FAULTS)
-
-
-async def serve(
-    settings: Emulated, clock: Clock, ready: Callable[[str], None] = lambda url: None
-) -> None:
-    """Run the emulator until cancelled; ``ready`` is told its base URL."""
-    await serve_until_cancelled(ArkEmulator(settings, clock), ready)
 
 
 class ArkEmulator(ShopEmulator):

@@ -1,35 +1,16 @@
-"""A stand-in for azure's image API: `openai`'s in its own dialect (`openai_dialects`).
+"""A stand-in for Azure's image API: `openai`'s in its own dialect (`openai_dialects`).
 
-May import: clock.
+May import: nothing outside this room.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from .contract import Variant
-from .openai import FAULTS, Emulator, ServiceTime, parse_faults, parse_service_time, serve
-from .openai import Emulated as _Emulated
+from .openai import FAULTS, Emulator, parse_faults, speaking
 
-__all__ = [
-    "FAULTS",
-    "VARIANTS",
-    "Emulated",
-    "Emulator",
-    "ServiceTime",
-    "parse_faults",
-    "parse_service_time",
-    "serve",
-]
+__all__ = ["FAULTS", "VARIANTS", "Emulated", "Emulator", "parse_faults"]
 
-
-@dataclass(frozen=True, kw_only=True)
-class Emulated(_Emulated):
-    """See `openai.Emulated`."""
-
-    dialect: str = "azure"
-
-
+Emulated = speaking("azure")
 VARIANTS = {
     "": Variant(),
     "versioned": Variant(

@@ -17,8 +17,9 @@ import json
 import struct
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,25 +34,20 @@ from .ledger import Ledger, Purchase, prompt_sha
 from .local_faults import LOST, NO, SLOW_S, faults_of
 from .pictures import SMALLEST, picture
 from .server import HTML, LocalServer, json_answer, lie, reset, text_answer
-from .service_time import ServiceTime, parse_service_time
+from .service_time import ServiceTime
 
 __all__ = [
     "FAULTS",
     "Emulated",
     "Emulator",
     "parse_faults",
-    "parse_service_time",
-    "serve",
 ]
 
 FAULTS = faults_of("submit", "answer", "task", "poll", "download", "picture")
+parse_faults = partial(parse, known=FAULTS)
+"""Reads ``--faults``; raises BadInput for unknown names, saying the known ones."""
 PREVIEW_STEP = 4
 """A preview is sent every so many steps."""
-
-
-def parse_faults(text: str) -> Faults:
-    """Read ``--faults``; raises BadInput for unknown names, saying the known ones."""
-    return parse(text, FAULTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +92,6 @@ class Graph(Purchase):
     def row(self) -> list[Any]:
         """As it stands in the queue and in the history."""
         return [self.number, self.task_id, self.graph, self.extra, list(self.wanted.saves)]
-
-
-async def serve(
-    settings: Emulated, clock: Clock, ready: Callable[[str], None] = lambda url: None
-) -> None:
-    """Run the emulator until cancelled; ``ready`` is told its base URL."""
-    emulator = Emulator(settings, clock)
-    ready(await emulator.start())
-    try:
-        await asyncio.Event().wait()
-    finally:
-        await emulator.stop()
 
 
 class Emulator:

@@ -5,7 +5,7 @@ A module of this room (or of another package) with the provider's name, holding:
     Emulated        a dataclass of settings; `ASKED_OF_SETTINGS` names those that must be there
     Emulator        a class: Emulator(settings, clock), see `Emulator` below
     FAULTS          what can go wrong, by name; `standard` gives the names that the suite uses
-    parse_faults    reads ``--faults`` (`faults.parse` with FAULTS)
+    parse_faults    reads ``--faults``: ``partial(faults.parse, known=FAULTS)``
     VARIANTS        optional: several of it, such as one for each model that differs
 
 Its pictures are drawn by `pictures.picture`, so that a finished file tells whose prompt it is of,
@@ -16,7 +16,8 @@ May import: lang.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -49,6 +50,17 @@ class Emulator(Protocol):
 
     async def stop(self) -> None:
         """Close the port. Safe to call twice."""
+
+
+async def serve_until_cancelled(
+    emulator: Emulator, ready: Callable[[str], None] = lambda url: None
+) -> None:
+    """Run an emulator; ``ready`` is told its base URL."""
+    ready(await emulator.start())
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await emulator.stop()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,10 @@ May import: errors, lang, clock (and aiohttp).
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -37,7 +37,7 @@ from .dashscope_tasks import Task
 from .faults import Faults, parse
 from .ledger import Ledger, Purchase, prompt_sha, read_ledger
 from .server import HTML, LocalServer, is_json, json_answer, reset, text_answer
-from .service_time import ServiceTime, parse_service_time
+from .service_time import ServiceTime
 
 __all__ = [
     "FAULTS",
@@ -51,9 +51,7 @@ __all__ = [
     "ServiceTime",
     "parse_changes",
     "parse_faults",
-    "parse_service_time",
     "read_ledger",
-    "serve",
 ]
 
 TASKS = "/api/v1/tasks"
@@ -61,23 +59,8 @@ SYNC_LOOK_S = 0.25
 SYNC_LIMIT_S = 298.0
 """A synchronous request is cut here, as a response header of the service says."""
 UNKNOWN_FOR_S = 10.0
-
-
-def parse_faults(text: str) -> Faults:
-    """Read ``--faults``; raises BadInput for unknown names, saying the known ones."""
-    return parse(text, FAULTS)
-
-
-async def serve(
-    settings: Emulated, clock: Clock, ready: Callable[[str], None] = lambda url: None
-) -> None:
-    """Run the emulator until cancelled; ``ready`` is told its base URL."""
-    emulator = DashScopeEmulator(settings, clock)
-    ready(await emulator.start())
-    try:
-        await asyncio.Event().wait()
-    finally:
-        await emulator.stop()
+parse_faults = partial(parse, known=FAULTS)
+"""Reads ``--faults``; raises BadInput for unknown names, saying the known ones."""
 
 
 class DashScopeEmulator:

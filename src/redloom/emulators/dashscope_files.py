@@ -38,13 +38,20 @@ class Terms(Protocol):
     """The settings that matter here."""
 
     @property
-    def seed(self) -> int: ...
+    def seed(self) -> int:
+        """What the pictures and the ids are drawn from."""
+
     @property
-    def url_life_s(self) -> float: ...
+    def url_life_s(self) -> float:
+        """How long a link is good, nominal seconds."""
+
     @property
-    def faults(self) -> Faults: ...
+    def faults(self) -> Faults:
+        """The traps that are set."""
+
     @property
-    def picture_size(self) -> str: ...
+    def picture_size(self) -> str:
+        """``WxH`` of the files where it is not the size asked for; empty: as asked."""
 
 
 class Files:

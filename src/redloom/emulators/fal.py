@@ -12,8 +12,9 @@ May import: errors, lang, clock (and aiohttp).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -23,10 +24,10 @@ from redloom.lang import Text
 
 from .contract import Variant
 from .dashscope_tasks import Task
-from .faults import Fault, Faults, parse
+from .faults import Fault, parse
 from .server import LocalServer, json_answer
-from .service_time import ServiceTime, parse_service_time
-from .shop import ShopEmulator, Terms, Wanted, serve_until_cancelled
+from .service_time import ServiceTime
+from .shop import ShopEmulator, Terms, Wanted
 from .shop_faults import COMMON, LINKS, QUEUED
 
 __all__ = [
@@ -36,8 +37,6 @@ __all__ = [
     "FalEmulator",
     "ServiceTime",
     "parse_faults",
-    "parse_service_time",
-    "serve",
 ]
 
 FAULTS = {
@@ -50,6 +49,8 @@ FAULTS = {
         Text("图被涂黑，照样计费", "the picture is blacked out and billed all the same"),
     ),
 }
+parse_faults = partial(parse, known=FAULTS)
+"""Reads ``--faults``; raises BadInput for unknown names, saying the known ones."""
 MODELS = (
     "fal-ai/flux/schnell",
     "fal-ai/flux/dev",
@@ -98,18 +99,6 @@ class Emulated(Terms):
     url_life_s: float = 7 * 86400.0
     record_life_s: float = 7 * 86400.0
     regional: bool = True
-
-
-def parse_faults(text: str) -> Faults:
-    """Read ``--faults``; raises BadInput for unknown names, saying the known ones."""
-    return parse(text, FAULTS)
-
-
-async def serve(
-    settings: Emulated, clock: Clock, ready: Callable[[str], None] = lambda url: None
-) -> None:
-    """Run the emulator until cancelled; ``ready`` is told its base URL."""
-    await serve_until_cancelled(FalEmulator(settings, clock), ready)
 
 
 class FalEmulator(ShopEmulator):

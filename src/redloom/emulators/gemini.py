@@ -14,19 +14,18 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
-from redloom.clock import Clock
-
 from .contract import Variant
 from .dashscope_tasks import Task
-from .faults import Faults, parse
-from .service_time import ServiceTime, parse_service_time
-from .shop import ShopEmulator, Terms, Wanted, serve_until_cancelled
+from .faults import parse
+from .service_time import ServiceTime
+from .shop import ShopEmulator, Terms, Wanted
 from .shop_faults import COMMON, INLINE
 
 __all__ = [
@@ -36,11 +35,11 @@ __all__ = [
     "GeminiEmulator",
     "ServiceTime",
     "parse_faults",
-    "parse_service_time",
-    "serve",
 ]
 
 FAULTS = {**COMMON, **INLINE}
+parse_faults = partial(parse, known=FAULTS)
+"""Reads ``--faults``; raises BadInput for unknown names, saying the known ones."""
 MODELS = ("gemini-2.5-flash-image", "gemini-3-pro-image-preview", "gemini-3.1-flash-image")
 _CALL = re.compile(r"/v1beta/models/([^/:]+):generateContent")
 _ABOUT = re.compile(r"/v1beta/models/([^/:]+)")
@@ -90,18 +89,6 @@ class Emulated(Terms):
     """See `Terms`. Limits depend on the account's tier, so there are none unless told."""
 
     latency: ServiceTime = field(default_factory=lambda: ServiceTime(12, 0.3, 5, 60))
-
-
-def parse_faults(text: str) -> Faults:
-    """Read ``--faults``; raises BadInput for unknown names, saying the known ones."""
-    return parse(text, FAULTS)
-
-
-async def serve(
-    settings: Emulated, clock: Clock, ready: Callable[[str], None] = lambda url: None
-) -> None:
-    """Run the emulator until cancelled; ``ready`` is told its base URL."""
-    await serve_until_cancelled(GeminiEmulator(settings, clock), ready)
 
 
 class GeminiEmulator(ShopEmulator):

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -22,11 +23,11 @@ from redloom.clock import Clock
 
 from .contract import Variant
 from .dashscope_tasks import Task
-from .faults import Faults, parse
+from .faults import parse
 from .openai_dialects import DIALECTS, Dialect, Read, read, refusal
 from .server import json_answer
-from .service_time import ServiceTime, parse_service_time
-from .shop import ShopEmulator, Terms, Wanted, serve_until_cancelled
+from .service_time import ServiceTime
+from .shop import ShopEmulator, Terms, Wanted
 from .shop_faults import COMMON, INLINE, LINKS
 
 __all__ = [
@@ -38,11 +39,12 @@ __all__ = [
     "OpenAIEmulator",
     "ServiceTime",
     "parse_faults",
-    "parse_service_time",
-    "serve",
+    "speaking",
 ]
 
 FAULTS = {**COMMON, **LINKS, **INLINE}
+parse_faults = partial(parse, known=FAULTS)
+"""Reads ``--faults``; raises BadInput for unknown names, saying the known ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,16 +56,14 @@ class Emulated(Terms):
     """Who it is: a name of `openai_dialects.DIALECTS`."""
 
 
-def parse_faults(text: str) -> Faults:
-    """Read ``--faults``; raises BadInput for unknown names, saying the known ones."""
-    return parse(text, FAULTS)
+def speaking(name: str) -> type[Emulated]:
+    """The settings of a vendor's stand-in: its own dialect unless another is asked for."""
 
+    @dataclass(frozen=True, kw_only=True)
+    class Spoken(Emulated):
+        dialect: str = name
 
-async def serve(
-    settings: Emulated, clock: Clock, ready: Callable[[str], None] = lambda url: None
-) -> None:
-    """Run the emulator until cancelled; ``ready`` is told its base URL."""
-    await serve_until_cancelled(OpenAIEmulator(settings, clock), ready)
+    return Spoken
 
 
 class OpenAIEmulator(ShopEmulator):

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -23,10 +24,10 @@ from redloom.clock import Clock
 
 from .contract import Variant
 from .dashscope_tasks import Task
-from .faults import Faults, parse
+from .faults import parse
 from .server import json_answer
-from .service_time import ServiceTime, parse_service_time
-from .shop import ShopEmulator, Terms, Wanted, serve_until_cancelled
+from .service_time import ServiceTime
+from .shop import ShopEmulator, Terms, Wanted
 from .shop_faults import COMMON, LINKS, LISTS, QUEUED
 
 __all__ = [
@@ -36,11 +37,11 @@ __all__ = [
     "ReplicateEmulator",
     "ServiceTime",
     "parse_faults",
-    "parse_service_time",
-    "serve",
 ]
 
 FAULTS = {**COMMON, **QUEUED, **LISTS, **LINKS}
+parse_faults = partial(parse, known=FAULTS)
+"""Reads ``--faults``; raises BadInput for unknown names, saying the known ones."""
 OFFICIAL = (
     "black-forest-labs/flux-schnell",
     "black-forest-labs/flux-dev",
@@ -97,18 +98,6 @@ class Emulated(Terms):
     """How long input and output of a prediction are kept."""
     record_life_s: float = 30 * 86400.0
     list_lag_s: float = 2.0
-
-
-def parse_faults(text: str) -> Faults:
-    """Read ``--faults``; raises BadInput for unknown names, saying the known ones."""
-    return parse(text, FAULTS)
-
-
-async def serve(
-    settings: Emulated, clock: Clock, ready: Callable[[str], None] = lambda url: None
-) -> None:
-    """Run the emulator until cancelled; ``ready`` is told its base URL."""
-    await serve_until_cancelled(ReplicateEmulator(settings, clock), ready)
 
 
 class ReplicateEmulator(ShopEmulator):

@@ -9,7 +9,6 @@ May import: errors, lang, clock (and aiohttp).
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -385,14 +384,3 @@ def json_object(raw: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
-
-
-async def serve_until_cancelled(
-    emulator: ShopEmulator, ready: Callable[[str], None] = lambda url: None
-) -> None:
-    """Run an emulator; ``ready`` is told its base URL."""
-    ready(await emulator.start())
-    try:
-        await asyncio.Event().wait()
-    finally:
-        await emulator.stop()

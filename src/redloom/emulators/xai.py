@@ -1,34 +1,12 @@
-"""A stand-in for xai's image API: `openai`'s in its own dialect (`openai_dialects`).
+"""A stand-in for xAI's image API: `openai`'s in its own dialect (`openai_dialects`).
 
-May import: clock.
+May import: nothing outside this room.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from .openai import FAULTS, Emulator, parse_faults, speaking
 
-from .contract import Variant
-from .openai import FAULTS, Emulator, ServiceTime, parse_faults, parse_service_time, serve
-from .openai import Emulated as _Emulated
+__all__ = ["FAULTS", "Emulated", "Emulator", "parse_faults"]
 
-__all__ = [
-    "FAULTS",
-    "VARIANTS",
-    "Emulated",
-    "Emulator",
-    "ServiceTime",
-    "parse_faults",
-    "parse_service_time",
-    "serve",
-]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Emulated(_Emulated):
-    """See `openai.Emulated`."""
-
-    dialect: str = "xai"
-
-
-VARIANTS = {"": Variant()}
-"""See `contract`."""
+Emulated = speaking("xai")

@@ -21,14 +21,12 @@ from .text import sentences, trimmed, words
 Field = Literal["title", "content", "tags", "images"]
 
 LIMITS: dict[Field, int] = {"title": 20, "content": 1000, "tags": 10, "images": 18}
-"""Title in the platform's units, body in UTF-16 units, tags and pictures by number."""
+"""Title in the platform's units, body in UTF-16 units, tags and pictures by number.
 
-_SOURCES: dict[Field, str] = {
-    "title": "xiaohongshu-mcp pkg/xhsutil/title.go",
-    "content": "xiaohongshu-mcp pull request 212",
-    "tags": "social-auto-upload pull request 219",
-    "images": "the platform's web editor, 18 pictures a post",
-}
+Sources: xiaohongshu-mcp's pkg/xhsutil/title.go (title) and its pull request 212 (content),
+social-auto-upload's pull request 219 (tags), the platform's web editor (pictures of a post).
+"""
+
 MAX_TAG = 20
 _INLINE_TAG = re.compile(r"(?<![A-Za-z0-9#&])[#＃](?P<tag>[^\s#＃，。！？,.!?、；;]{1,30})#?")
 _WEAK_END = (
@@ -83,11 +81,6 @@ def title_length(title: str) -> int:
 def utf16_length(text: str) -> int:
     """Length in UTF-16 units, which is what an editor in a browser counts."""
     return sum(2 if ord(ch) > 0xFFFF else 1 for ch in text)
-
-
-def source_of(field: Field) -> str:
-    """Where the limit of ``field`` was read."""
-    return _SOURCES[field]
 
 
 def check(post: Post) -> list[Finding]:

@@ -37,10 +37,12 @@ class Writer(Protocol):
     """``identity`` names everything that changes what it writes (model, prompts), no secrets."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What ``--writer`` calls it."""
 
     @property
-    def identity(self) -> str: ...
+    def identity(self) -> str:
+        """What its words depend on; see the class."""
 
     async def write(self, source: Source, wish: Wish) -> Written:
         """The plan for ``source``. Raises `errors.RedloomError` where it cannot be written."""

@@ -114,13 +114,7 @@ class Voice:
 
     async def query(self, asking: Awaitable[Answer]) -> Answer:
         """The answer to a query. That none came means only: ask again. Raises Unavailable."""
-        try:
-            return await asking
-        except AnswerLost as lost:
-            raise Unavailable(
-                f"{lost.text.zh}这是查询，不花钱，会再问。",
-                f"{lost.text.en} It was a query, which costs nothing; it is asked again.",
-            ) from lost
+        return await query(asking)
 
     def error(self, said: Said) -> ServiceError:
         """The error that ``said`` means."""
@@ -159,13 +153,7 @@ class Voice:
 
     def unreadable(self, status: int, service_code: str = "") -> Unavailable:
         """A query without a usable answer."""
-        told = f", {service_code}" if service_code else ""
-        return Unavailable(
-            f"{self.where.zh}的查询没有得到可用的回答（HTTP {status}{told}）；查询不花钱，会再问。",
-            f"A query to {self.where.en} got no usable answer (HTTP {status}{told}); "
-            "queries cost nothing, it is asked again.",
-            service_code=service_code,
-        )
+        return unreadable(self.where, status, service_code)
 
     def _turned_away(self, answer: Answer) -> ServiceError:
         """A refusal without the service's own words, so from something in front of it."""
@@ -181,6 +169,28 @@ class Voice:
             text.zh.replace("{where}", self.where.zh).replace("{said}", quoted),
             text.en.replace("{where}", self.where.en).replace("{said}", quoted),
         )
+
+
+async def query(asking: Awaitable[Answer]) -> Answer:
+    """The answer to a query. That none came means only: ask again. Raises Unavailable."""
+    try:
+        return await asking
+    except AnswerLost as lost:
+        raise Unavailable(
+            f"{lost.text.zh}这是查询，不花钱，会再问。",
+            f"{lost.text.en} It was a query, which costs nothing; it is asked again.",
+        ) from lost
+
+
+def unreadable(where: Text, status: int, service_code: str = "") -> Unavailable:
+    """A query to the service called ``where`` without a usable answer."""
+    told = f", {service_code}" if service_code else ""
+    return Unavailable(
+        f"{where.zh}的查询没有得到可用的回答（HTTP {status}{told}）；查询不花钱，会再问。",
+        f"A query to {where.en} got no usable answer (HTTP {status}{told}); "
+        "queries cost nothing, it is asked again.",
+        service_code=service_code,
+    )
 
 
 def by_status(status: int) -> Kind:
@@ -257,4 +267,4 @@ _SENTENCES: Mapping[Kind, Text] = {
     ),
 }
 
-__all__ = ["QUOTA_WAIT_S", "Kind", "Said", "Voice", "by_status"]
+__all__ = ["QUOTA_WAIT_S", "Kind", "Said", "Voice", "by_status", "query", "unreadable"]

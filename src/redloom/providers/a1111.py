@@ -18,7 +18,7 @@ import base64
 import binascii
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -34,14 +34,11 @@ from redloom.endpoint import (
     Lane,
     Limits,
     Made,
-    Outcome,
     Picture,
     Price,
     Provider,
-    Seen,
     Ticket,
     Tools,
-    Unknown,
 )
 from redloom.errors import (
     AnswerLost,
@@ -56,6 +53,7 @@ from redloom.errors import (
 from redloom.lang import Text
 
 from ._local_server import fitted_size, login, place_of, reference, resized
+from ._sync import Synchronous
 
 __all__ = ["DEFAULTS", "create"]
 
@@ -91,7 +89,7 @@ def create(endpoint: Endpoint, tools: Tools) -> Provider:
     return WebUI(endpoint, tools)
 
 
-class WebUI:
+class WebUI(Synchronous):
     """One server, with one checkpoint if the endpoint names it. See `endpoint.Provider`."""
 
     def __init__(self, endpoint: Endpoint, tools: Tools) -> None:
@@ -162,14 +160,6 @@ class WebUI:
             answer = await self._wire.post(path, body, timeout_s=_PATIENCE_S)
             interrupted = self._working[asked.key]
         return self._made(answer, asked, interrupted=interrupted)
-
-    async def poll(self, ticket: Ticket) -> Outcome:
-        """There are no tickets: every picture comes with the answer."""
-        return Unknown()
-
-    async def look(self, since: float, until: float) -> Sequence[Seen]:
-        """The server keeps no list, so nothing can be found."""
-        return ()
 
     async def cancel(self, ticket: Ticket) -> bool:
         """Interrupt the job of this key if the server has it; whether it was told to."""

@@ -24,14 +24,11 @@ from redloom.endpoint import (
     Lane,
     Limits,
     Made,
-    Outcome,
     Picture,
     Price,
     Provider,
-    Seen,
     Ticket,
     Tools,
-    Unknown,
 )
 from redloom.errors import AnswerLost, Refused, TaskFailed
 from redloom.lang import Text
@@ -55,6 +52,7 @@ from ._requests import (
     with_options,
     without_negative,
 )
+from ._sync import Synchronous
 from ._voice import Kind, Voice
 
 __all__ = ["DEFAULTS", "create"]
@@ -83,7 +81,7 @@ def create(endpoint: Endpoint, tools: Tools) -> Provider:
     return Ark(endpoint, tools)
 
 
-class Ark:
+class Ark(Synchronous):
     """One account and model of Ark. See `endpoint.Provider` for what each method promises."""
 
     def __init__(self, endpoint: Endpoint, tools: Tools) -> None:
@@ -157,18 +155,6 @@ class Ark:
         headers = {"X-Client-Request-Id": f"redloom-{asked.key[:40]}"} if asked.key else None
         answer = await self._wire.post(_PATH, body, headers=headers)
         return self._made(answer)
-
-    async def poll(self, ticket: Ticket) -> Outcome:
-        """There are no tickets here."""
-        return Unknown()
-
-    async def look(self, since: float, until: float) -> Sequence[Seen]:
-        """There is no list; capabilities say so, and nobody asks."""
-        return ()
-
-    async def cancel(self, ticket: Ticket) -> bool:
-        """A synchronous call cannot be cancelled."""
-        return False
 
     async def check(self) -> None:
         """Ask for a picture without a prompt: refused before anything is made, so it is free.

@@ -3,7 +3,7 @@
 A short prompt becomes a cover, a longer one a page. Options: ``theme`` (a name or a folder),
 ``title``, ``kicker``, ``author``. This is what `--fallback cards` delivers and what runs offline.
 
-May import: endpoint, errors, lang, and the typesetter, at first use because it is heavy.
+May import: endpoint, errors, lang, and typeset, at first use because it is heavy.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,17 +25,15 @@ from redloom.endpoint import (
     Lane,
     Limits,
     Made,
-    Outcome,
     Picture,
     Price,
     Provider,
-    Seen,
-    Ticket,
     Tools,
-    Unknown,
 )
 from redloom.errors import RedloomError, Refused
 from redloom.lang import Text
+
+from ._sync import Synchronous
 
 if TYPE_CHECKING:
     from redloom.typeset.content import Deck, Ratio
@@ -65,7 +63,7 @@ def create(endpoint: Endpoint, tools: Tools) -> Provider:
     return Cards(endpoint)
 
 
-class Cards:
+class Cards(Synchronous):
     """The typesetter as a provider. See `endpoint.Provider`."""
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -125,18 +123,6 @@ class Cards:
         options = {**self._endpoint.options, **asked.options}
         pictures = await asyncio.to_thread(_drawn, asked, options)
         return Made(pictures[0], original_prompt=asked.prompt, extra=tuple(pictures[1:]))
-
-    async def poll(self, ticket: Ticket) -> Outcome:
-        """There are no tickets: every card is made at submit."""
-        return Unknown()
-
-    async def look(self, since: float, until: float) -> Sequence[Seen]:
-        """There is no account, so nothing to find."""
-        return ()
-
-    async def cancel(self, ticket: Ticket) -> bool:
-        """Nothing is ever under way elsewhere."""
-        return False
 
     async def check(self) -> None:
         """There is no key to check."""

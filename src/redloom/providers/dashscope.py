@@ -78,6 +78,8 @@ from ._dashscope_models import (
     model,
 )
 from ._reference import data_url
+from ._voice import query as answered
+from ._voice import unreadable
 
 __all__ = ["DEFAULTS", "MODELS", "create"]
 
@@ -203,7 +205,7 @@ class DashScope:
         body = await self._get(f"/tasks/{ticket.id}")
         output = body.get("output")
         if not isinstance(output, dict):
-            raise self._unreadable(200)
+            raise unreadable(self._where, 200)
         times = times_of(output)
         match output.get("task_status"):
             case "PENDING" | "SUSPENDED":
@@ -219,7 +221,7 @@ class DashScope:
             case "UNKNOWN":
                 return Unknown()
             case _:
-                raise self._unreadable(200)
+                raise unreadable(self._where, 200)
 
     async def look(self, since: float, until: float) -> Sequence[Seen]:
         """Every task of the account created in [since, until], whatever its model.
@@ -238,10 +240,8 @@ class DashScope:
 
     async def cancel(self, ticket: Ticket) -> bool:
         """Ask to cancel; only tasks not yet scheduled can be. True where the service did it."""
-        try:
-            answer = await self._wire.post(f"/tasks/{ticket.id}/cancel", {}, timeout_s=60.0)
-        except AnswerLost as lost:
-            raise self._no_answer(lost) from lost
+        asking = self._wire.post(f"/tasks/{ticket.id}/cancel", {}, timeout_s=60.0)
+        answer = await answered(asking)
         error = self._said(answer)
         if error is None and answer.status == 200 and answer.body is not None:
             return True
@@ -313,17 +313,14 @@ class DashScope:
         elif answer.status in (401, 429):
             raised = self._turned_away(answer.status, answer.retry_after_s())
         else:
-            return self._unreadable(answer.status)
+            return unreadable(self._where, answer.status)
         if isinstance(raised, EndpointStopped | Throttled | Unavailable):
             return raised
-        return self._unreadable(answer.status, raised.service_code)
+        return unreadable(self._where, answer.status, raised.service_code)
 
     async def _get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
         """The body of a query that the service answered with 200 and no error."""
-        try:
-            answer = await self._wire.get(path, query=query)
-        except AnswerLost as lost:
-            raise self._no_answer(lost) from lost
+        answer = await answered(self._wire.get(path, query=query))
         if answer.status != 200 or answer.body is None or self._said(answer) is not None:
             raise self._query_error(answer)
         return answer.body
@@ -380,7 +377,7 @@ class DashScope:
             body = await self._list_page(start, end, number)
             data, total = body.get("data"), body.get("total")
             if not isinstance(data, list) or not isinstance(total, int):
-                raise self._unreadable(200)
+                raise unreadable(self._where, 200)
             rows.update({str(row["task_id"]): row for row in data if is_row(row)})
             totals.add(total)
             pages = page_count(body, total, len(data), number)
@@ -431,21 +428,6 @@ class DashScope:
                 return Throttled(zh, en.strip(), retry_after_s=retry_after_s)
             case _:
                 return Unavailable(zh, en.strip(), retry_after_s=retry_after_s)
-
-    def _unreadable(self, status: int, service_code: str = "") -> Unavailable:
-        told = f", {service_code}" if service_code else ""
-        return Unavailable(
-            f"{self._where.zh}的查询没有得到可用的回答（HTTP {status}{told}）；查询不花钱，会再问。",
-            f"A query to {self._where.en} got no usable answer (HTTP {status}{told}); "
-            "queries cost nothing, it is asked again.",
-            service_code=service_code,
-        )
-
-    def _no_answer(self, lost: AnswerLost) -> Unavailable:
-        return Unavailable(
-            f"{lost.text.zh}这是查询，不花钱，会再问。",
-            f"{lost.text.en} It was a query, which costs nothing; it is asked again.",
-        )
 
     def _region_hint(self) -> Text:
         others = [name for region, name in _REGION_NAMES.items() if region != self._region]

@@ -9,7 +9,7 @@ endpoint ``devices`` (``["cuda:0", "cuda:1"]``, ``["cpu"]``), ``batch`` (cap, de
 ``keep`` (models in memory, default 2), ``dtype``, ``compile``, ``threads``, ``overlap`` (decode
 beside the next batch; default on CUDA), ``reproducible``.
 
-May import: endpoint, errors, lang, and its own room, the workers.
+May import: endpoint, errors, lang, and its own rooms, diffusers_worker and cluster.
 """
 
 from __future__ import annotations
@@ -36,19 +36,17 @@ from redloom.endpoint import (
     Lane,
     Limits,
     Made,
-    Outcome,
     Price,
     Provider,
-    Seen,
     Ticket,
     Tools,
-    Unknown,
 )
 from redloom.endpoint import Picture as Finished
 from redloom.errors import MissingExtra, NotAllowed, Refused, TaskFailed
 from redloom.lang import Text
 
 from ._local_server import fitted_size, resized
+from ._sync import Synchronous
 
 if TYPE_CHECKING:
     from redloom.cluster import ClusterPool
@@ -119,7 +117,7 @@ def _cluster(endpoint: Endpoint, address: str) -> ClusterPool:
     )  # fmt: skip
 
 
-class Local:
+class Local(Synchronous):
     """One model on this machine's devices. See `endpoint.Provider`."""
 
     def __init__(self, endpoint: Endpoint, tools: Tools) -> None:
@@ -219,14 +217,6 @@ class Local:
                 service_code="cancelled",
             ) from dropped
         return Made(Finished(data=picture.data, seed=seed), original_prompt=asked.prompt)
-
-    async def poll(self, ticket: Ticket) -> Outcome:
-        """There are no tickets: every picture comes with the answer."""
-        return Unknown()
-
-    async def look(self, since: float, until: float) -> Sequence[Seen]:
-        """There is no account, so nothing to find."""
-        return ()
 
     async def cancel(self, ticket: Ticket) -> bool:
         """Drop the job of this key, between two steps if it runs; whether there was one."""

@@ -23,14 +23,11 @@ from redloom.endpoint import (
     Lane,
     Limits,
     Made,
-    Outcome,
     Picture,
     Price,
     Provider,
-    Seen,
     Ticket,
     Tools,
-    Unknown,
 )
 from redloom.errors import ContentRefused, Refused, ServiceError, TaskFailed
 from redloom.lang import Text
@@ -48,6 +45,7 @@ from ._requests import (
     with_options,
     without_negative,
 )
+from ._sync import Synchronous
 from ._voice import Kind, Said, Voice
 
 __all__ = ["DEFAULTS", "create"]
@@ -71,7 +69,7 @@ def create(endpoint: Endpoint, tools: Tools) -> Provider:
     return Gemini(endpoint, tools)
 
 
-class Gemini:
+class Gemini(Synchronous):
     """One account and model of Gemini. See `endpoint.Provider` for each method's promise."""
 
     def __init__(self, endpoint: Endpoint, tools: Tools) -> None:
@@ -140,18 +138,6 @@ class Gemini:
         body = self._body(asked, [await _part(item) for item in asked.references])
         path = f"/models/{self._name(asked).removeprefix('models/')}:generateContent"
         return self._made(await self._wire.post(path, body))
-
-    async def poll(self, ticket: Ticket) -> Outcome:
-        """There are no tickets here."""
-        return Unknown()
-
-    async def look(self, since: float, until: float) -> Sequence[Seen]:
-        """There is no list; capabilities say so, and nobody asks."""
-        return ()
-
-    async def cancel(self, ticket: Ticket) -> bool:
-        """A synchronous call cannot be cancelled."""
-        return False
 
     async def check(self) -> None:
         """Ask for the model's description: free, and it tells a bad key and a closed model."""

@@ -25,14 +25,11 @@ from redloom.endpoint import (
     Lane,
     Limits,
     Made,
-    Outcome,
     Part,
     Price,
     Provider,
-    Seen,
     Ticket,
     Tools,
-    Unknown,
 )
 from redloom.endpoint import Form as UploadForm
 from redloom.errors import (
@@ -51,6 +48,7 @@ from ._openai_learnt import Learnt
 from ._openai_requests import Form
 from ._openai_vendors import AS_OF, OPENAI, Vendor, vendor_of
 from ._reference import data_url, is_address, opened
+from ._sync import Synchronous
 from ._voice import Voice
 
 __all__ = ["DEFAULTS", "MODELS", "create"]
@@ -75,7 +73,7 @@ def create(endpoint: Endpoint, tools: Tools) -> Provider:
     return OpenAI(endpoint, tools)
 
 
-class OpenAI:
+class OpenAI(Synchronous):
     """One model at one address of OpenAI's shape. See `endpoint.Provider`."""
 
     def __init__(self, endpoint: Endpoint, tools: Tools) -> None:
@@ -162,18 +160,6 @@ class OpenAI:
         answer = await self._wire.post(self._path(path, form.name), body)
         made = self._made(answer, form, sent)
         return replace(made, picture=await set_down(made.picture, self._folder))
-
-    async def poll(self, ticket: Ticket) -> Outcome:
-        """There are no tickets here."""
-        return Unknown()
-
-    async def look(self, since: float, until: float) -> Sequence[Seen]:
-        """There is no list; capabilities say so, and nobody asks."""
-        return ()
-
-    async def cancel(self, ticket: Ticket) -> bool:
-        """A synchronous call cannot be cancelled."""
-        return False
 
     async def check(self) -> None:
         """Try the key for free: by the list of models, or by a request without a prompt."""

@@ -1,6 +1,6 @@
 """Sees the server's runs through: manifests, the end, webhooks; and takes them up after a restart.
 
-May import: engine, manifest, contact, errors, studio.{memory,show,feed,webhooks,chores}.
+May import: records, engine, manifest, contact, errors, studio.{memory,show,feed,webhooks,chores}.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Tokens are compared by their SHA-256 in constant time; the journal holds nothing but that. The
 page's cookie is signed, names its caller and ends by itself after thirty days.
 
-May import: errors, lang, studio.memory, studio.problems.
+May import: journal, errors, lang, studio.memory, studio.problems.
 """
 
 from __future__ import annotations

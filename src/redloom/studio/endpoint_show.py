@@ -1,6 +1,6 @@
 """Endpoints as the API shows them: what they are, what they learnt, what was kept of their work.
 
-May import: settings, providers, route, studio.{house,callers,show,words}.
+May import: endpoint, errors, settings, providers, route, studio.{house,callers,show,words}.
 """
 
 from __future__ import annotations

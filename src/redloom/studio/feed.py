@@ -402,7 +402,7 @@ class Feed:
         """Read what is new of a run for as long as anybody watches it."""
         channel, wake = self._channels[run], self._wakes[run]
         last = await self.show.run(run, ROOT)
-        finished = _is_over(last)
+        finished = False  # whatever `last` says: the run may have ended behind the first snapshot
         while channel.clients and not self.closed and self._wakes.get(run) is wake:
             await _awake(wake, LOOK_S)
             # The state first: what it calls over has all its outcomes on record by then.

@@ -1,10 +1,10 @@
-"""MCP: what another agent may ask of us, at ``/mcp`` and on standard input and output.
+"""MCP: what another agent may ask of us (`server` speaks it over HTTP and standard input/output).
 
 Five tools. Making answers at once with an id; status answers small, with addresses and, if asked,
 one thumbnail under 50 KB. The official SDK is an extra: ``pip install 'redloom[mcp]'``.
 
-Imported only where it is asked for. May import: everything of the studio but ``app`` and
-``routes``; mcp.
+Imported only where it is asked for. May import: everything of the studio but ``app``,
+``routes`` and ``server``; mcp.
 """
 
 from __future__ import annotations
@@ -31,14 +31,11 @@ from redloom.version import __version__
 from .callers import Caller
 from .house import House
 from .memory import Listing
-from .options import Options
 from .orders import Order, dearest, fresh_take, place
 from .problems import Problem, not_found, of_error
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
-
-    from redloom.settings import Settings
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -268,11 +265,3 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         await self._manager.handle_request(scope, receive, send)
-
-
-async def serve_stdio(options: Options, settings: Settings) -> None:
-    """Speak MCP on standard input and output until it closes."""
-    from .server import opened
-
-    async with opened(options, settings) as (house, _guard):
-        await mcp_server(house).run_stdio_async()

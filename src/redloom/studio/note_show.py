@@ -1,6 +1,6 @@
 """Notes as the API shows them: outline, cards, words held against the platform's limits.
 
-May import: note, lang, journal, studio.{feed,memory,show,outline,pictures,words}.
+May import: clock, typeset, note, lang, journal, studio.{feed,memory,show,outline,pictures,words}.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class NoteShow:
 
     async def _head(self, row: Row, record: Json | None, root: str) -> Json:
         at = f"{root}/api/notes/{row['id']}"
-        cards = _cards(record, at, row["updated"]) if record else []
+        cards = _cards(record, at) if record else []
         run = await self.show.run(row["run"], root) if row["run"] else None
         money = run["money"] if run else {"spent": {}, "maybe": {}, "unpriced": 0}
         return {
@@ -172,7 +172,7 @@ def _post(record: Json) -> Json:
     return {"title": record["title"], "body": record["content"], "tags": record["tags"]}
 
 
-def _cards(record: Json, at: str, updated: float) -> list[Json]:
+def _cards(record: Json, at: str) -> list[Json]:
     width, height = SIZES[record["redloom"]["look"]["ratio"]]
     found = []
     for number, card in enumerate(record["redloom"]["cards"], 1):

@@ -4,7 +4,8 @@ What costs money is on record before the next step: the words (``plan``) when th
 pictures' run as soon as it is there. A note's takes belong to it, so that even a crash between the
 two asks for the same pictures again and buys none twice.
 
-May import: engine, note, records, settings, studio.{memory,chores,feed,outline,webhooks,note_show}.
+May import: clock, errors, job, journal, lang, engine, note, records, settings,
+studio.{memory,chores,feed,outline,webhooks,note_show}.
 """
 
 from __future__ import annotations

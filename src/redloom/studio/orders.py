@@ -1,6 +1,7 @@
 """From a request to a run: quota, budget, a request that is repeated, the run itself.
 
-May import: engine, prompt, money, studio.{house,callers,memory,problems,uploads}.
+May import: endpoint, lang, route, engine, prompt, money,
+studio.{house,callers,memory,problems,uploads}.
 """
 
 from __future__ import annotations

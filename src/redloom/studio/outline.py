@@ -6,12 +6,12 @@ May import: note, typeset, studio.forms.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 from redloom.note import markdown
 from redloom.note.deck import Look, draw
 from redloom.note.pages import weight
-from redloom.note.plan import CoverText, NotePlan, PicturePrompt, Title
+from redloom.note.plan import CoverText, Hook, NotePlan, PicturePrompt, Title
 from redloom.note.rules import title_length
 from redloom.typeset.content import (
     Block,
@@ -31,20 +31,7 @@ from redloom.typeset.content import (
 from .forms import OutlineForm
 
 Json = dict[str, Any]
-_HOOKS = frozenset(
-    [
-        "own",
-        "question",
-        "number",
-        "contrast",
-        "quotation",
-        "place",
-        "heading",
-        "opening",
-        "ending",
-        "detail",
-    ]
-)
+_HOOKS = frozenset(get_args(Hook))
 
 
 def outline_json(plan: NotePlan, theme: str, ratio: str, pages: int | None) -> Json:

@@ -1,6 +1,6 @@
 """Pictures that somebody sends as references: checked to the last pixel, kept by their content.
 
-May import: errors, clock, image, splice, studio.{house,problems}.
+May import: lang, errors, clock, image, splice, studio.{house,problems}.
 """
 
 from __future__ import annotations

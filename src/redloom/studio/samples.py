@@ -1,6 +1,6 @@
 """Samples of the card themes, drawn once and kept.
 
-May import: image, lang, typeset.
+May import: version, image, lang, typeset.
 """
 
 from __future__ import annotations

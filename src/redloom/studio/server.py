@@ -26,7 +26,7 @@ from redloom.settings import Settings
 from .app import create_app
 from .guard import Guard
 from .house import House, open_house, usable_endpoints, watch_metrics
-from .mcp_mount import endpoint_for
+from .mcp_mount import endpoint_for, missing
 from .options import Options, checked
 from .orders import buy_for_note
 
@@ -144,6 +144,20 @@ async def serve(options: Options, settings: Settings, told: Told) -> None:
         server = Server(config, lambda: drain(house, guard))
         told(f"http://{_shown(options.host)}:{options.port}{options.base}/", options)
         await server.serve(sockets=[plug])
+
+
+async def serve_stdio(options: Options, settings: Settings) -> None:
+    """Speak MCP on standard input and output until it closes.
+
+    Raises MissingExtra where the SDK is not installed.
+    """
+    try:
+        from .mcp_server import mcp_server
+    except ImportError:
+        raise missing() from None
+
+    async with opened(options, settings) as (house, _guard):
+        await mcp_server(house).run_stdio_async()
 
 
 def _shown(host: str) -> str:

@@ -1,6 +1,6 @@
 """Runs and rows as the API shows them (docs/api.md).
 
-May import: engine, journal, records, manifest, lang, studio.{memory,pictures,words}.
+May import: spending, engine, journal, records, manifest, lang, studio.{memory,pictures,words}.
 """
 
 from __future__ import annotations

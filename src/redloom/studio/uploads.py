@@ -3,7 +3,8 @@
 A stranger's file names no other file: what it holds is written down once as plain records
 (``records.jsonl``), and only those are read from then on. No references, no ``promptFiles``.
 
-May import: errors, encodings, money, job, prompt, prompt_tables, prompt_files, route, studio.problems.
+May import: endpoint, image, errors, encodings, money, job, prompt, prompt_tables, prompt_files,
+route, studio.problems.
 """
 
 from __future__ import annotations

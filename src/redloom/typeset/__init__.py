@@ -1,4 +1,6 @@
-"""Cards: themes, faces, title breaks, drawing. Knows nothing of the way; imports only errors and lang.
+"""Cards: themes, faces, title breaks, drawing. Knows nothing of the way.
+
+May import: errors, lang, version.
 
 In the order of the work (a module imports only those before it):
     content     what is typeset, as data

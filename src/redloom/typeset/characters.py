@@ -17,8 +17,6 @@ from importlib.resources import files
 STAND_IN = "〓"
 """The geta mark, by which Chinese and Japanese printers have always shown a missing sort."""
 
-EMOJI_FACE = "Noto Color Emoji"
-
 _VS16 = "\ufe0f"
 _ZWJ = "\u200d"
 _TONE = "[\U0001f3fb-\U0001f3ff]"

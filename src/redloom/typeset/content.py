@@ -28,6 +28,8 @@ Inline = tuple[Span, ...]
 
 @dataclass(frozen=True, slots=True)
 class Heading:
+    """A heading; ``level`` from 1, the highest."""
+
     text: Inline
     level: int = 1
     """1 is the largest inside a page."""
@@ -35,11 +37,15 @@ class Heading:
 
 @dataclass(frozen=True, slots=True)
 class Paragraph:
+    """A paragraph of running text."""
+
     text: Inline
 
 
 @dataclass(frozen=True, slots=True)
 class ListItem:
+    """One entry of a list."""
+
     text: Inline
     items: tuple[ListItem, ...] = ()
     """A list inside this item; ordered like its parent."""
@@ -47,6 +53,8 @@ class ListItem:
 
 @dataclass(frozen=True, slots=True)
 class ListBlock:
+    """A list, with bullets or numbers."""
+
     items: tuple[ListItem, ...]
     ordered: bool = False
     start: int = 1
@@ -54,18 +62,24 @@ class ListBlock:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
+    """What somebody else said."""
+
     blocks: tuple[Block, ...]
     source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
+    """A table: one row of heads, then the rows."""
+
     header: tuple[Inline, ...]
     rows: tuple[tuple[Inline, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
+    """Program text, set as it is."""
+
     text: str
 
 

@@ -35,8 +35,6 @@ LONGEST_WORD = 22
 """Letters; longer words get seams. At body size a line holds about 38."""
 LONGEST_CELL_WORD = 9
 
-SPARSE = 0.36
-"""A last page filled less than this looks forgotten."""
 THIN = 0.5
 """A last page filled less than this is worth evening out."""
 

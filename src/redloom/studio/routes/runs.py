@@ -40,7 +40,6 @@ Json = dict[str, Any]
 BAD = ("invalid", "refused", "failed", "in-doubt", "cancelled", "unpaid")
 Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)]
 Take = Annotated[int, Query(ge=1, le=10**6)]
-RowNumber = Annotated[int, Query(ge=1, le=10**9)]
 
 
 @router.post("/api/runs", status_code=202)
