@@ -399,6 +399,19 @@ class JournalMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model.tasks)
     @rule(data=st.data())
+    def abandon(self, data: st.DataObject) -> None:
+        task = self._task(data)
+
+        def given_up(model: Model) -> bool:
+            one = model.tasks[task]
+            may = one.state in ("intent", "doubt") and one.ticket is None
+            one.state = "abandoned" if may else one.state
+            return may
+
+        self.act(lambda r: r.abandon(task, self.now), given_up)
+
+    @precondition(lambda self: self.model.tasks)
+    @rule(data=st.data())
     def give_ticket_back(self, data: st.DataObject) -> None:
         task = self._task(data)
 
