@@ -87,8 +87,11 @@ def _fits(value: object, shape: Any) -> bool:
 
 def open_record(folder: Path) -> dict[str, Any]:
     """The record of the note in ``folder``. Raises BadInput where there is none."""
-    recover(folder)
-    record = record_of(folder)
+    try:
+        recover(folder)
+        record = record_of(folder)
+    except OSError:  # no folder can be called so
+        record = None
     if record is None:
         raise BadInput(
             f"{folder} 不是 redloom 做的笔记（里面没有可用的 post.json）。",

@@ -195,7 +195,7 @@ class Replicate:
             following = body.get("next")
             if not following or (found and min(one.created for one in found) < since):
                 break
-            query = dict(parse_qsl(urlsplit(str(following)).query))
+            query = self._page_of(following)
         else:
             raise Unavailable(*_ENDLESS)
         kept = (one for one in seen.values() if since <= one.created <= until)
@@ -258,6 +258,16 @@ class Replicate:
         if body.get("data_removed"):
             return Unknown()
         return Failed(TaskFailed(*_NONE), times, original_prompt=words)
+
+    def _page_of(self, link: object) -> dict[str, str]:
+        """What to ask for to have the next page; a list whose page has no address is not whole."""
+        try:
+            found = dict(parse_qsl(urlsplit(str(link)).query))
+        except ValueError as error:
+            raise self._voice.unreadable(200) from error
+        if not found:
+            raise self._voice.unreadable(200)
+        return found
 
     def _seen(self, row: object) -> Seen:
         """A row of the list. Without an id or a time it might be the one that is looked for, so
