@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from redloom.encodings import encoding_of, open_text
+from redloom.encodings import encoding_of, is_file, open_text
 from redloom.errors import BadInput
 
 CHINESE = st.text(st.sampled_from("一只红色的猫在雨巷里，。abc 123\n"), min_size=4, max_size=200)
@@ -43,3 +43,9 @@ def test_what_is_no_text_is_refused(tmp_path: Path, data: bytes) -> None:
     path.write_bytes(data)
     with pytest.raises(BadInput):
         open_text(path)
+
+
+def test_a_name_that_no_file_can_have_is_that_of_none(tmp_path: Path) -> None:
+    """Too long for the file system, or with a null in it: there is no such file, and no error."""
+    for name in ("a" * 5000, "a\0b", "a" * 300 + ".txt"):
+        assert not is_file(tmp_path / name)

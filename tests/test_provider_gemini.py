@@ -200,14 +200,17 @@ def test_every_block_reason(block: str) -> None:
         (Reply(""), AnswerLost),
         (Reply("<html>", 502), AnswerLost),
         (Reply({"candidates": []}), TaskFailed),
-        (candidate(inline("no base64 !")), TaskFailed),
+        (candidate(inline("no base64 !")), AnswerLost),
         (candidate(inline(thought=True)), TaskFailed),
         (candidate(finish="NEWLY_CALLED"), TaskFailed),
-        (Reply({"candidates": [None, {"content": None}]}), TaskFailed),
+        (Reply({"candidates": [None, {"content": None}]}), AnswerLost),
+        (Reply({"candidates": None}), AnswerLost),
     ],
 )
 def test_answers_without_a_picture(reply: Reply, error: type[ServiceError]) -> None:
-    """An answer that is none is a doubt; drafts, words and garbage are no picture."""
+    """An answer that is none, or a picture that cannot be read, is a doubt; drafts and words are
+    no picture.
+    """
     provider, _ = scripted("gemini", reply)
     with pytest.raises(error) as caught:
         run(lambda: provider.submit(asked(FLASH), "sync"))

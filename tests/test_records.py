@@ -306,3 +306,21 @@ def test_keys_and_last_row_of_a_run(tmp_path: Path) -> None:
         assert await records.runs_into("") != []
 
     on_desk(tmp_path, main)
+
+
+def test_only_a_doubt_without_a_ticket_is_given_up(tmp_path: Path) -> None:
+    """Another engine may have recorded the ticket meanwhile: its task is not abandoned."""
+
+    async def main(records: Records) -> None:
+        (job,) = await add_run(records, ["a"])
+        task = await records.intend(intent_of(job))
+        await records.doubt(task, START, "lost", "")
+        await records.accept(task, "t-1", "{}", START)
+        assert not await records.abandon(task, START)
+        await records.back_to_doubt(task, "other-words")
+        assert await records.abandon(task, START)
+        row = await records.task(task)
+        assert row is not None
+        assert (row["state"], row["billed"]) == ("abandoned", "maybe")
+
+    on_desk(tmp_path, main)

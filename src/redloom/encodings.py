@@ -44,6 +44,17 @@ def encoding_of(path: Path) -> str:
     raise unreadable(path)
 
 
+def is_file(path: Path) -> bool:
+    """Whether a file is there; a name that no file can have is that of none.
+
+    Python 3.11's own raises OSError where the name is too long for the file system.
+    """
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def blocks(path: Path) -> Iterator[bytes]:
     """The bytes of a file, unpacked where its name ends in ``.gz``. Raises BadInput."""
     try:

@@ -26,7 +26,7 @@ from .clock import Clock, SystemClock, offload
 from .errors import ServiceError
 from .lang import Text
 from .previews import Previews
-from .wire import Answer, Form, Part, Wire
+from .wire import Answer, Form, Part, Wire, read_json
 
 __all__ = [
     "Answer",
@@ -55,6 +55,7 @@ __all__ = [
     "Waiting",
     "Wire",
     "offload",
+    "read_json",
 ]
 
 Lane = Literal["sync", "async"]

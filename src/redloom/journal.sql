@@ -349,6 +349,10 @@ WHERE id = :id AND state = 'intent';
 UPDATE tasks SET state = 'void', billed = 'no', closed_at = :at, code = 'not-accepted'
 WHERE id = :id AND state = 'doubt' AND ticket_id IS NULL;
 
+-- name: abandon
+UPDATE tasks SET state = 'abandoned', closed_at = :at, code = 'answer-lost'
+WHERE id = :id AND state IN ('intent', 'doubt') AND ticket_id IS NULL;
+
 -- name: unset_ticket
 UPDATE tasks SET state = 'doubt', ticket_id = NULL, ticket = NULL, accepted_at = NULL,
   result = NULL, billed = 'maybe', code = :code WHERE id = :id AND state IN ('accepted', 'made');

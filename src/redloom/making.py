@@ -414,8 +414,10 @@ class Maker:
                 lost.carried, lost.job, "in-doubt", "answer-lost", text, lost.task, lost.live
             )
             return
-        ending = Ending(state="abandoned", billed="maybe", at=self.clock.now(), code="answer-lost")
-        await self.surely(self.records.end_task(lost.task, ending))
+        if not await self.surely(self.records.abandon(lost.task, self.clock.now())):
+            self.floor.free_key(lost.job)
+            await self.being_made(lost.carried, lost.job)
+            return
         if policy == "fail":
             await self.end_job(
                 lost.carried, lost.job, "failed", "answer-lost", text, lost.task, lost.live

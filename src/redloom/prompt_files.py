@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .encodings import blocks, open_text
+from .encodings import blocks, is_file, open_text
 from .errors import BadInput
 from .prompt import Prompt
 from .prompt_tables import Reader, cell_text, column_of
@@ -107,10 +107,11 @@ def spooled(source: str) -> Path:
             shutil.copyfileobj(sys.stdin.buffer, copy)
         return Path(copy.name)
     path = Path(source)
-    if not path.is_file():
+    if not is_file(path):
+        folder = len(path.name) < 200 and path.is_dir()
         raise BadInput(
-            f"找不到文件 {source}{'（那是文件夹）' if path.is_dir() else ''}，没有花钱。",
-            f"There is no file {source}{' (that is a folder)' if path.is_dir() else ''}; nothing was spent.",
+            f"找不到文件 {source}{'（那是文件夹）' if folder else ''}，没有花钱。",
+            f"There is no file {source}{' (that is a folder)' if folder else ''}; nothing was spent.",
         )
     return path
 

@@ -2,7 +2,7 @@
 
 A record that cannot be asked for keeps its place as a `Prompt` with a ``problem``.
 
-May import: errors, lang, prompt, templates, prompt_flags.
+May import: errors, lang, prompt, encodings, templates, prompt_flags.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .encodings import is_file
 from .errors import BadInput
 from .prompt import Prompt, parse_ratio, parse_size, with_digest
 from .prompt_flags import take_flags
@@ -125,7 +126,7 @@ class Reader:
     def _file(self, name: str) -> str:
         """A reference by its path and what is in it: other bytes are another picture."""
         path = self.folder / Path(name)
-        if "\0" in name or len(name) > 1000 or not path.is_file():
+        if not is_file(path):
             raise BadInput(
                 f"找不到参考图 {name[:200]}。", f"The reference {name[:200]} is not there."
             )

@@ -507,6 +507,10 @@ class Records:
 
         return await self.journal.do(prove, "void")
 
+    async def abandon(self, task: int, at: float) -> bool:
+        """A doubt is given up unsettled; False where it has a ticket, a picture, an end by now."""
+        return await self.journal.do(lambda db: db.run("abandon", id=task, at=at), "abandon") > 0
+
     async def open_intents(self, account: str, since: float, until: float, now: float) -> list[Row]:
         """Intents and doubts, given up ones too, whose window overlaps [since, until]."""
         return await self.journal.read(

@@ -5,7 +5,7 @@ folder counts as environment where the variable is not set), the project's `redl
 RedBookContentGen's `config/config.json`, the user's file, the defaults. Every value remembers
 its source. An endpoint exists as soon as its provider's key is in the environment.
 
-May import: errors, lang, clock, endpoint, providers, config_files, settings_form.
+May import: errors, lang, clock, encodings, endpoint, providers, config_files, settings_form.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from .config_files import (
     user_file,
     with_older_names,
 )
+from .encodings import is_file
 from .endpoint import Defaults, Endpoint, Limits, Price
 from .errors import BadSettings
 from .lang import Lang, Text
@@ -233,9 +234,9 @@ class _Reading:
 
     def lay(self, path: Path, *, optional: bool) -> None:
         """Put a file over what there is: TOML, or RedBookContentGen's JSON."""
-        if not path.is_file() and optional:
+        if not is_file(path) and optional:
             return
-        if not path.is_file():
+        if not is_file(path):
             raise BadSettings(
                 f"找不到设置文件 {path}。请检查 --config，没有花钱。",
                 f"There is no settings file {path}. Check --config; nothing was spent.",

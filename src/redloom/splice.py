@@ -368,6 +368,8 @@ class Webp:
         """Say in VP8X that such a chunk is there; a simple file becomes an extended one."""
         if self.parts[0][0] != b"VP8X":
             wide, high = self.size()
+            if not wide or not high:
+                raise broken("WebP 的尺寸为零", "its WebP has no size")
             tag, body = self.parts[0]
             alpha = 0x10 if tag == b"VP8L" and body[4] & 0x10 else 0
             canvas = (wide - 1).to_bytes(3, "little") + (high - 1).to_bytes(3, "little")

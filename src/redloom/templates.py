@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .encodings import open_text
+from .encodings import is_file, open_text
 from .errors import BadInput
 
 _CHOICE = re.compile(r"(?<!\\)\{([^{}]*\|[^{}]*)(?<!\\)\}")
@@ -64,7 +64,7 @@ class Templates:
     def _read(self, name: str) -> tuple[str, ...]:
         plain = name.strip("/")
         for path in (self.folder / "wildcards" / f"{plain}.txt", self.folder / f"{plain}.txt"):
-            if path.is_file():
+            if is_file(path):
                 with open_text(path) as file:
                     lines = tuple(line.strip() for line in file)
                 wanted = tuple(line for line in lines if line and not line.startswith("#"))

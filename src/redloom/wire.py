@@ -10,6 +10,8 @@ May import: errors, clock, lang, spill.
 from __future__ import annotations
 
 import json
+import math
+import re
 import urllib.parse
 import urllib.request
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -251,21 +253,60 @@ async def _read(response: aiohttp.ClientResponse) -> str:
         raise AnswerLost(
             "服务的回答大得离谱，没有收下。", "The service's answer was absurdly large."
         )
-    return raw.decode(response.charset or "utf-8", errors="replace")
+    return _decoded(raw, response.charset)
 
 
 async def _read_spilling(response: aiohttp.ClientResponse, spill: Spill) -> str:
     pieces = response.content.iter_chunked(64 * 1024)
     raw = await spill.read(pieces, MAX_ANSWER_BYTES)
-    return raw.decode(response.charset or "utf-8", errors="replace")
+    return _decoded(raw, response.charset)
+
+
+def _decoded(raw: bytes, charset: str | None) -> str:
+    """The words of an answer; a character set that nobody knows is taken for UTF-8."""
+    try:
+        return raw.decode(charset or "utf-8", errors="replace")
+    except LookupError:
+        return raw.decode("utf-8", errors="replace")
 
 
 def _object(text: str) -> dict[str, Any] | None:
+    value = read_json(text)
+    return value if isinstance(value, dict) else None
+
+
+def read_json(text: str) -> Any:
+    """What a service's JSON says, as the journal can keep it; None where it is none.
+
+    Python takes more for JSON than the journal, a sum or another program can bear: NaN, numbers
+    without end (both become null, RFC 8259 has neither) and halves of surrogate pairs (replaced).
+    """
     try:
-        value = json.loads(text)
+        value = json.loads(
+            text, parse_constant=_no_number, parse_float=_finite, parse_int=_countable
+        )
+        if _HALF_PAIR.search(text):
+            value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
+    return value
+
+
+_HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
+"""Perhaps one: whole pairs are written so, too."""
+
+
+def _no_number(_name: str) -> None:
+    return None
+
+
+def _finite(text: str) -> float | None:
+    value = float(text)
+    return value if math.isfinite(value) else None
+
+
+def _countable(text: str) -> int | None:
+    return int(text) if len(text) <= 20 else None
 
 
 class _translated:  # noqa: N801 - used like a function

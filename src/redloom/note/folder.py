@@ -14,7 +14,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from redloom.errors import BadInput, DiskFull, WouldOverwrite
@@ -48,16 +48,50 @@ def record_of(folder: Path) -> dict[str, Any] | None:
     """The note's record, or ``None`` where the folder is no note of ours."""
     try:
         data = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    own = data.get("redloom") if isinstance(data, dict) else None
-    return data if isinstance(own, dict) and own.get("format") == FORMAT else None
+    return data if _fits(data, _SHAPE) and data["redloom"]["format"] == FORMAT else None
+
+
+def inside(name: object) -> bool:
+    """Whether a name from a record stays within the note's folder; a record may be anybody's."""
+    if not isinstance(name, str) or not name or "\0" in name:
+        return False
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts
+
+
+_SHAPE: Any = {
+    "title": str, "content": str, "images": [inside], "tags": [str],
+    "redloom": {
+        "format": int, "program": str, "source": {"digest": str, "name": str},
+        "settings": {"digest": str}, "look": {"theme": str, "ratio": str}, "writer": dict,
+        "pictures": [{"row": int, "ok": bool, "record": dict}], "versions": [dict],
+        "files": [inside],
+    },
+}  # fmt: skip
+"""What every reader of a record relies on; the plan has a check of its own."""
+
+
+def _fits(value: object, shape: Any) -> bool:
+    """Whether ``value`` is what ``shape`` says: a type, a test, a list of such, parts by name."""
+    if isinstance(shape, type):
+        return isinstance(value, shape)
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(_fits(one, shape[0]) for one in value)
+    if isinstance(shape, dict):
+        parts = value if isinstance(value, dict) else {}
+        return all(name in parts and _fits(parts[name], part) for name, part in shape.items())
+    return bool(shape(value))
 
 
 def open_record(folder: Path) -> dict[str, Any]:
     """The record of the note in ``folder``. Raises BadInput where there is none."""
-    recover(folder)
-    record = record_of(folder)
+    try:
+        recover(folder)
+        record = record_of(folder)
+    except OSError:  # no folder can be called so
+        record = None
     if record is None:
         raise BadInput(
             f"{folder} 不是 redloom 做的笔记（里面没有可用的 post.json）。",

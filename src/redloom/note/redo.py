@@ -86,9 +86,7 @@ def _read(note: Path, change: Change) -> _State:
     record = folder.open_record(note)
     own = record["redloom"]
     try:
-        plan = NotePlan.from_json(
-            internalised(own["plan"], lambda name: (note / name).read_bytes())
-        )
+        plan = NotePlan.from_json(internalised(own["plan"], lambda name: _part(note, name)))
         pictures = tuple(_picture(note, stored) for stored in own["pictures"])
         look = Look(own["look"]["theme"], own["look"]["ratio"])
         cards = tuple((note / name).read_bytes() for name in record["images"])
@@ -113,8 +111,15 @@ def _read(note: Path, change: Change) -> _State:
     return _State(record, plan, pictures, look, cards, tuple(record["images"]), drawn)
 
 
+def _part(note: Path, name: object) -> bytes:
+    """A file of the note's own. Raises ValueError for a name that leads out of its folder."""
+    if not folder.inside(name):
+        raise ValueError("the record names a file outside of the note")
+    return (note / str(name)).read_bytes()
+
+
 def _picture(note: Path, stored: dict[str, Any]) -> Illustrated:
-    data = (note / stored["file"]).read_bytes() if stored["file"] else None
+    data = _part(note, stored["file"]) if stored["file"] else None
     error = Text(*stored["error"]) if stored["error"] else None
     return Illustrated(stored["row"], stored["ok"], data, stored["record"], error)
 

@@ -71,18 +71,27 @@ def told(body: Mapping[str, Any] | None) -> Told | None:
         return nodes[0]
     if isinstance(error, Mapping):
         words = ": ".join(str(error[k]) for k in ("message", "details") if error.get(k))
-        return Told(str(error.get("type") or "invalid_prompt"), words)
-    return Told("invalid_prompt", error) if isinstance(error, str) else None
+        return Told(str(error.get("type") or "invalid_prompt")[:80], words[:300])
+    return Told("invalid_prompt", error[:300]) if isinstance(error, str) else None
+
+
+def objects(value: object) -> list[Mapping[str, Any]]:
+    """The objects of a list; of anything else none."""
+    rows = value if isinstance(value, list) else []
+    return [row for row in rows if isinstance(row, Mapping)]
 
 
 def _node_errors(body: Mapping[str, Any]) -> Iterator[Told]:
     nodes = body.get("node_errors")
     for key, node in nodes.items() if isinstance(nodes, Mapping) else ():
-        for error in node.get("errors") or () if isinstance(node, Mapping) else ():
+        for error in objects(node.get("errors")) if isinstance(node, Mapping) else ():
             details = str(error.get("details") or error.get("message") or "")
-            entry = str((error.get("extra_info") or {}).get("input_name") or details.split(":")[0])
+            more = error.get("extra_info")
+            named = more.get("input_name") if isinstance(more, Mapping) else None
+            entry = str(named or details.split(":")[0])
             place = f"{node.get('class_type', '?')} {key}"
-            yield Told(str(error.get("type") or ""), f"{place}: {details}"[:300], entry)
+            code = str(error.get("type") or "")[:80]
+            yield Told(code, f"{place}: {details}"[:300], entry)
 
 
 def submit_error(
@@ -120,9 +129,9 @@ def kind_of(error: Told) -> Kind:
 
 def task_error(data: Mapping[str, Any], where: str) -> TaskFailed:
     """What an ``execution_error`` means: another try may help, except for a fault of the graph."""
-    kind = str(data.get("exception_type") or "").rsplit(".", 1)[-1]
+    kind = str(data.get("exception_type") or "").rsplit(".", 1)[-1][:80]
     words = str(data.get("exception_message") or "").strip().split("\n")[0][:200]
-    said = f"{data.get('node_type', '?')}: {words}".strip(": ")
+    said = f"{data.get('node_type', '?')}"[:80] + f": {words}".rstrip(": ")
     memory = "OutOfMemory" in kind or "out of memory" in words.lower()
     zh, en = (_MEMORY if memory else _FAILED).format(where=where, said=said)
     return TaskFailed(zh, en, retry=kind not in _HOPELESS, service_code=kind or "execution_error")

@@ -153,12 +153,13 @@ def workflow_of(options: Mapping[str, Any]) -> Workflow:
         return Workflow(BUILT_IN, {}, _words(BUILT_IN), defaults=BUILT_IN_VALUES)
     graph = _checked(named if isinstance(named, Mapping) else _read(str(named)), str(named)[:80])
     words = _words(graph)
-    told = options.get("nodes")
-    places = dict(_named_places(graph, told if isinstance(told, Mapping) else {}))
+    nodes = options.get("nodes")
+    told: Mapping[str, Any] = nodes if isinstance(nodes, Mapping) else {}
+    places = dict(_named_places(graph, told))
     for role, found in _traced(graph).items():
         if role not in words and role not in places and found:
             places[role] = found
-    workflow = Workflow(graph, places, words, str((told or {}).get("output", "")))
+    workflow = Workflow(graph, places, words, str(told.get("output", "")))
     if not workflow.takes("prompt"):
         raise BadSettings(
             f"工作流 {str(named)[:80]} 里找不到放提示词的地方：请在文字处写 {{prompt}}，或用 "
@@ -192,7 +193,9 @@ def _checked(value: Any, named: str) -> Graph:
     nodes = isinstance(value, Mapping) and {
         str(key): {**node, "inputs": dict(node.get("inputs") or {})}
         for key, node in value.items()
-        if isinstance(node, Mapping) and isinstance(node.get("class_type"), str)
+        if isinstance(node, Mapping)
+        and isinstance(node.get("class_type"), str)
+        and isinstance(node.get("inputs") or {}, Mapping)
     }
     if not nodes:
         raise BadSettings(
@@ -267,10 +270,11 @@ def _source(graph: Graph, key: str, name: str) -> Place:
     """Where an input's value really stands: a primitive node's, if it is linked to one."""
     value = graph[key]["inputs"].get(name)
     if _is_link(graph, value):
-        other = graph[value[0]]["inputs"]
+        linked = str(value[0])
+        other = graph[linked]["inputs"]
         for inner in ("value", "int", "seed", "number"):
             if inner in other and not _is_link(graph, other[inner]):
-                return Place(value[0], inner)
+                return Place(linked, inner)
     return Place(key, name)
 
 

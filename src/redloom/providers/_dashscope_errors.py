@@ -144,6 +144,11 @@ class Said:
     """The HTTP status it came with; 0 inside a task."""
     retry_after_s: float | None = None
 
+    def __post_init__(self) -> None:
+        # Whatever length came: the journal keeps it, people read it.
+        object.__setattr__(self, "code", self.code[:120])
+        object.__setattr__(self, "message", self.message[:600])
+
 
 def said(body: Mapping[str, Any] | None, status: int, header_s: float | None) -> Said | None:
     """The error in an HTTP body, flat or in an envelope; None where the service said none.
@@ -159,7 +164,7 @@ def said(body: Mapping[str, Any] | None, status: int, header_s: float | None) ->
         return None
     message = str(holder.get("message") or "").strip()
     wait = header_s if header_s is not None else _told(holder, message)
-    return Said(code.strip(), message, str(body.get("request_id") or ""), status, wait)
+    return Said(code.strip(), message, str(body.get("request_id") or "")[:120], status, wait)
 
 
 def kind_of(error: Said) -> Kind:

@@ -10,12 +10,11 @@ May import: endpoint.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from redloom.endpoint import Answer
+from redloom.endpoint import Answer, read_json
 
 from ._voice import Kind, Said, by_status
 
@@ -102,7 +101,7 @@ def read(answer: Answer) -> Said | None:
     error = _body(answer).get("error")
     if not isinstance(error, dict):
         return None
-    details = [item for item in error.get("details") or () if isinstance(item, dict)]
+    details = [item for item in _list(error.get("details")) if isinstance(item, dict)]
     message = str(error.get("message") or "").strip()
     reason = next((r for item in details if isinstance(r := item.get("reason"), str)), "")
     code = reason if reason in CODES else str(error.get("status") or "")
@@ -125,15 +124,16 @@ def kind_of(said: Said) -> Kind:
     return found
 
 
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def _body(answer: Answer) -> Mapping[str, Any]:
     if answer.body is not None:
         return answer.body
     if answer.text.lstrip().startswith("[") and len(answer.text) < 100_000:
-        try:
-            parts = json.loads(answer.text)
-        except ValueError:
-            return {}
-        if parts and isinstance(parts[0], dict):
+        parts = read_json(answer.text)
+        if parts and isinstance(parts, list) and isinstance(parts[0], dict):
             return parts[0]
     return {}
 
@@ -157,6 +157,6 @@ def _used_up(details: list[dict[str, Any]], message: str) -> bool:
 
 def _quota_ids(details: list[dict[str, Any]]) -> Iterator[str]:
     for item in details:
-        for violation in item.get("violations") or ():
+        for violation in _list(item.get("violations")):
             if isinstance(violation, dict):
                 yield str(violation.get("quotaId") or "")

@@ -24,6 +24,7 @@ _DATA_URL = re.compile(r"data:image/[a-z0-9.+-]+;base64,[A-Za-z0-9+/=\s]+", re.I
 _MARKDOWN = re.compile(r"!\[[^\]]*\]\(\s*<?(https?://[^\s)>]+)")
 _BARE = re.compile(r"https?://[^\s)>\"'<]+", re.IGNORECASE)
 _IMAGE_NAME = re.compile(r"\.(png|jpe?g|webp)(\?|$)", re.IGNORECASE)
+_CHARGED = ("output_tokens", "completion_tokens", "cost")
 _DEPTH = 6
 
 
@@ -48,6 +49,19 @@ def pictures(answer: Answer) -> list[Picture]:
                 data=held.data, file=held.file, revised_prompt=found.revised, seed=found.seed
             )
     return list(made.values())
+
+
+def says_none(answer: Answer) -> bool:
+    """Whether the answer plainly holds no picture: words in its place, or an empty list beside
+    which nothing is charged.
+    """
+    body = answer.body or {}
+    if words(answer):
+        return True
+    usage = body.get("usage")
+    counts = [usage.get(name) for name in _CHARGED] if isinstance(usage, dict) else []
+    charged = any(isinstance(count, int | float) and count > 0 for count in counts)
+    return not charged and any(body.get(place) == [] for place in _PLACES)
 
 
 def words(answer: Answer) -> str:

@@ -59,7 +59,7 @@ def read(answer: Answer) -> Said | None:
     title, detail = str(body.get("title") or "").strip(), str(body.get("detail") or "").strip()
     wait = answer.retry_after_s()
     if wait is None and isinstance(body.get("retry_after"), int | float):
-        wait = float(body["retry_after"])
+        wait = max(0.0, float(body["retry_after"]))
     if wait is None and (found := _WAIT.search(detail)):
         wait = float(found[1])
     return Said(title or f"HTTP {answer.status}", detail, answer.status, wait)

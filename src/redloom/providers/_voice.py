@@ -53,6 +53,9 @@ picture was, so another seed may pass. ``empty``: no money or quota left until a
 QUOTA_WAIT_S = 15 * 60.0
 """A quota that opens again within this is waited for; beyond, the account is used up."""
 
+CODE_MOST, MESSAGE_MOST = 120, 600
+"""Characters of a service's own words that are kept."""
+
 _GATEWAY = frozenset({408, 425, 499, 502, 504, 520, 522, 524})
 """From something in front of the service: what the service itself did is unknown."""
 
@@ -66,6 +69,11 @@ class Said:
     status: int = 0
     """The HTTP status it came with; 0 inside a task or in the place of a picture."""
     retry_after_s: float | None = None
+
+    def __post_init__(self) -> None:
+        # A page of HTML, or a megabyte, in the place of a word: the journal keeps it, people see it.
+        object.__setattr__(self, "code", self.code[:CODE_MOST])
+        object.__setattr__(self, "message", self.message[:MESSAGE_MOST])
 
 
 @dataclass(frozen=True, slots=True)

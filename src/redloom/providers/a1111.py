@@ -17,7 +17,6 @@ import asyncio
 import base64
 import binascii
 import contextlib
-import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -39,6 +38,7 @@ from redloom.endpoint import (
     Provider,
     Ticket,
     Tools,
+    read_json,
 )
 from redloom.errors import (
     AnswerLost,
@@ -269,7 +269,7 @@ class WebUI(Synchronous):
     def _no(self, answer: Answer) -> ServiceError:
         """What an answer without a picture means. Nothing here costs money."""
         body = answer.body or {}
-        kind = str(body.get("error") or "")
+        kind = str(body.get("error") or "")[:80]
         words = _words(body)
         text = words.lower()
         where, status = self._where, answer.status
@@ -299,17 +299,18 @@ def _words(body: Mapping[str, Any]) -> str:
     detail = body.get("detail")
     if isinstance(detail, list):
         rows = [row for row in detail if isinstance(row, Mapping)]
-        detail = "; ".join(f"{(row.get('loc') or ['?'])[-1]}: {row.get('msg', '')}" for row in rows)
+        detail = "; ".join(f"{_place(row.get('loc'))}: {row.get('msg', '')}" for row in rows)
     found = str(detail or body.get("errors") or "")
     return found.strip().split("\n")[0][:200]
 
 
+def _place(loc: object) -> object:
+    return loc[-1] if isinstance(loc, list) and loc else "?"
+
+
 def _info(text: object) -> Mapping[str, Any]:
     """``info`` is JSON inside a string."""
-    try:
-        value = json.loads(text) if isinstance(text, str) else text
-    except (ValueError, RecursionError):
-        return {}
+    value = read_json(text) if isinstance(text, str) else text
     return value if isinstance(value, Mapping) else {}
 
 

@@ -48,7 +48,7 @@ from redloom.endpoint import (
 from redloom.errors import AnswerLost, NotAllowed, NotSent, Refused, ServiceError, Unavailable
 from redloom.lang import Text
 
-from ._comfyui_errors import forgotten, no_picture, submit_error, task_error
+from ._comfyui_errors import forgotten, no_picture, objects, submit_error, task_error
 from ._comfyui_graph import ROLES, Workflow, workflow_of
 from ._comfyui_socket import Socket
 from ._local_server import fitted_size, login, place_of, reference, resized
@@ -440,7 +440,7 @@ def _messages(status: object) -> dict[str, Mapping[str, Any]]:
     rows = status.get("messages") if isinstance(status, Mapping) else None
     return {
         str(row[0]): row[1]
-        for row in rows or ()
+        for row in (rows if isinstance(rows, list) else ())
         if isinstance(row, list) and len(row) == 2 and isinstance(row[1], Mapping)
     }
 
@@ -492,8 +492,8 @@ def _images(entry: Mapping[str, Any], output: str) -> list[Mapping[str, Any]]:
         image
         for node in nodes
         if isinstance(node, Mapping)
-        for image in node.get("images") or ()
-        if isinstance(image, Mapping) and image.get("filename")
+        for image in objects(node.get("images"))
+        if image.get("filename")
     ]
     return [image for image in found if image.get("type") == "output"] or found
 

@@ -259,7 +259,6 @@ class DashScope:
 
     def _model(self, asked: Asked | None = None) -> Model:
         name = asked.model if asked is not None else ""
-        name = asked.model if asked is not None else ""
         return model(name or self._endpoint.model or DEFAULTS.model)
 
     def _options(self, asked: Asked) -> dict[str, Any]:
@@ -378,8 +377,11 @@ class DashScope:
             data, total = body.get("data"), body.get("total")
             if not isinstance(data, list) or not isinstance(total, int):
                 raise unreadable(self._where, 200)
+            before = len(rows)
             rows.update({str(row["task_id"]): row for row in data if is_row(row)})
             totals.add(total)
+            if data and len(rows) == before:
+                return None  # the same rows again: there would be no end of pages
             pages = page_count(body, total, len(data), number)
             number = number + 1 if data else pages + 1
         if totals != {len(rows)}:

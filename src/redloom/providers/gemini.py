@@ -197,8 +197,8 @@ class Gemini(Synchronous):
         kept = found[-1] if found else None
         keep_only(answer, kept)
         if kept is None:
-            raise self._reason(body)
-        return Made(kept, request_id=str(body.get("responseId") or ""))
+            raise self._voice.lost(200) if _perhaps_made(body) else self._reason(body)
+        return Made(kept, request_id=str(body.get("responseId") or "")[:200])
 
     def _reason(self, body: Mapping[str, Any]) -> ServiceError:
         """Why a 200 holds no picture."""
@@ -207,7 +207,7 @@ class Gemini(Synchronous):
         if isinstance(block, str):
             told = str(feedback.get("blockReasonMessage") or "") if feedback else ""
             return self._refused(Said(block, told), again=False)
-        candidates = [item for item in body.get("candidates") or () if isinstance(item, dict)]
+        candidates = _objects(body.get("candidates"))
         finish = next((str(c["finishReason"]) for c in candidates if c.get("finishReason")), "STOP")
         told = next((str(c["finishMessage"]) for c in candidates if c.get("finishMessage")), "")
         words = told or " ".join(part["text"] for part in _parts(body) if _is_text(part))
@@ -235,6 +235,9 @@ _TIER_HINT = Text(
     "The free tier has no pictures: enable billing in Google AI Studio, or wait for the next "
     "day's quota.",
 )
+PICTURE_TOKENS = 1000
+"""A picture is at least 1,120 output tokens, words instead of one a few dozen
+(ai.google.dev/gemini-api/docs/pricing, November 2026)."""
 _NO_ADDRESS = Text(
     "Gemini 的参考图要用本机文件，不收网址；没有发出，没有花钱。",
     "Gemini takes reference pictures as files of this machine, not as addresses; nothing was "
@@ -277,11 +280,33 @@ async def _part(item: str) -> dict[str, Any]:
 
 def _parts(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """The parts of every candidate, without the drafts that a thinking model shows."""
-    for candidate in body.get("candidates") or ():
-        content = candidate.get("content") if isinstance(candidate, dict) else None
-        for part in (content.get("parts") or ()) if isinstance(content, dict) else ():
-            if isinstance(part, dict) and not part.get("thought"):
+    for candidate in _objects(body.get("candidates")):
+        content = candidate.get("content")
+        for part in _objects(content.get("parts")) if isinstance(content, dict) else ():
+            if not part.get("thought"):
                 yield part
+
+
+def _objects(value: object) -> list[Mapping[str, Any]]:
+    rows = value if isinstance(value, list) else []
+    return [row for row in rows if isinstance(row, dict)]
+
+
+def _perhaps_made(body: Mapping[str, Any]) -> bool:
+    """Whether an answer without a readable picture may stand for one that was made and billed: it
+    has the place of a picture, counts the tokens of one, or gives no reason that there is none.
+    """
+    usage = body.get("usageMetadata")
+    tokens = usage.get("candidatesTokenCount") if isinstance(usage, dict) else 0
+    if isinstance(tokens, int) and tokens >= PICTURE_TOKENS:
+        return True
+    if any("inlineData" in part or "inline_data" in part for part in _parts(body)):
+        return True
+    feedback = body.get("promptFeedback")
+    blocked = isinstance(feedback, dict) and isinstance(feedback.get("blockReason"), str)
+    told = any(row.get("finishReason") for row in _objects(body.get("candidates")))
+    words = any(_is_text(part) for part in _parts(body))
+    return not (blocked or told or words or body.get("candidates") == [])
 
 
 def _picture(answer: Answer, part: Mapping[str, Any]) -> Picture | None:

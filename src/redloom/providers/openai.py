@@ -42,7 +42,7 @@ from redloom.errors import (
 from redloom.lang import Text
 
 from ._inline import keep_only, set_down
-from ._openai_answers import pictures, words
+from ._openai_answers import pictures, says_none, words
 from ._openai_errors import kinds, parameter_of, read
 from ._openai_learnt import Learnt
 from ._openai_requests import Form
@@ -270,7 +270,7 @@ class OpenAI(Synchronous):
             if lesson is None and self._learnt.lessons > sent.lessons:
                 lesson = _MEANWHILE
             return error if lesson is None else _again(lesson, said.code)
-        if 200 <= answer.status < 300 and answer.body is not None:
+        if 200 <= answer.status < 300 and says_none(answer):
             return _none(self._voice.where, words(answer))
         return self._voice.submit_error(answer)
 
@@ -280,7 +280,7 @@ class OpenAI(Synchronous):
         if not isinstance(usage, dict):
             return None
         cost = usage.get("cost")
-        if isinstance(cost, int | float) and not isinstance(cost, bool):
+        if isinstance(cost, int | float) and not isinstance(cost, bool) and cost >= 0:
             return Price(float(cost), "USD", "reported", AS_OF)
         tokens = form.table.tokens
         details = usage.get("input_tokens_details")
@@ -289,7 +289,7 @@ class OpenAI(Synchronous):
             return None
         counts = [details.get("text_tokens"), details.get("image_tokens"), out]
         paid = [n * price for n, price in zip(counts, tokens, strict=True) if isinstance(n, int)]
-        if len(paid) < len(counts) or not out:
+        if len(paid) < len(counts) or not out or min(paid) < 0:
             return None
         amount = sum(paid) / 1e6
         return Price(round(amount, 6), "USD", "estimated", AS_OF)

@@ -190,12 +190,12 @@ class Replicate:
             rows = body.get("results")
             if not isinstance(rows, list):
                 raise self._voice.unreadable(200)
-            found = [self._seen(row) for row in rows if isinstance(row, dict) and row.get("id")]
+            found = [self._seen(row) for row in rows]
             seen.update((one.id, one) for one in found)
             following = body.get("next")
             if not following or (found and min(one.created for one in found) < since):
                 break
-            query = dict(parse_qsl(urlsplit(str(following)).query))
+            query = self._page_of(following)
         else:
             raise Unavailable(*_ENDLESS)
         kept = (one for one in seen.values() if since <= one.created <= until)
@@ -259,14 +259,29 @@ class Replicate:
             return Unknown()
         return Failed(TaskFailed(*_NONE), times, original_prompt=words)
 
-    def _seen(self, row: Mapping[str, Any]) -> Seen:
-        times = _times(row)
+    def _page_of(self, link: object) -> dict[str, str]:
+        """What to ask for to have the next page; a list whose page has no address is not whole."""
+        try:
+            found = dict(parse_qsl(urlsplit(str(link)).query))
+        except ValueError as error:
+            raise self._voice.unreadable(200) from error
+        if not found:
+            raise self._voice.unreadable(200)
+        return found
+
+    def _seen(self, row: object) -> Seen:
+        """A row of the list. Without an id or a time it might be the one that is looked for, so
+        that a list with such a row is no whole list.
+        """
+        times = _times(row) if isinstance(row, dict) else Times()
+        if not isinstance(row, dict) or not row.get("id") or times.queued is None:
+            raise self._voice.unreadable(200)
         name, version = str(row.get("model") or ""), str(row.get("version") or "")
         ours = self._name()
         if ":" in ours and ours == f"{name}:{version}":
             name = ours
         state = _STATES.get(str(row.get("status")), "unknown")
-        return Seen(str(row["id"]), name, state, times.queued or 0.0, times.started, times.ended)
+        return Seen(str(row["id"]), name, state, times.queued, times.started, times.ended)
 
 
 State = Literal["queued", "running", "made", "failed", "canceled", "unknown"]
