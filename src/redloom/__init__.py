@@ -8,6 +8,7 @@ The ground
     lang      in which language the user is spoken to
     errors    everything that can go wrong, by what to do next and whether money may be gone
     clock     nominal time; the seam that tests and benchmarks turn
+    private   files and folders that only their owner reads
     events    what happened, as frozen records on one stream
     bound     how fast a run could be at most
 

@@ -5,7 +5,7 @@ picture streams into a ``.part`` file, whose name says which bytes it holds (a d
 ETag and length), so that it is resumed by Range only where they are the same. Then it is
 decoded wholly in a worker thread, measured, hashed from the disk, fsynced and renamed.
 Truncated or wrong bytes are fetched again and an expired link is renewed; nothing here can buy.
-May import: errors, clock, endpoint, splice, naming, links, version.
+May import: errors, clock, private, endpoint, splice, naming, links, version.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from . import private
 from .clock import Clock, held, offload
 from .endpoint import Picture
 from .errors import DiskFull, FetchFailed, LinkExpired, NotAPicture, PictureError, UnsafeLink
@@ -517,14 +518,14 @@ def on_disk() -> Iterator[None]:
 
 def _names_in(folder: Path) -> set[str]:
     with on_disk():
-        folder.mkdir(parents=True, exist_ok=True)
+        private.folder(folder)
         return {path.name.split(".")[0] for path in folder.iterdir()}
 
 
 def _left_over(folder: Path, name: str) -> Path | None:
     """The unfinished file of this name that can be resumed; others of the name are removed."""
     with on_disk():
-        folder.mkdir(parents=True, exist_ok=True)
+        private.folder(folder)
         found = sorted(folder.glob(f"{name}.*.part"))
         usable = [p for p in found if not p.name.endswith(".0.part") and p.stat().st_size]
         for path in found:
@@ -546,7 +547,7 @@ def _remove(path: Path | None) -> None:
 
 def _open_part(part: Path, offset: int) -> BinaryIO:
     with on_disk():
-        return part.open("ab" if offset else "wb", buffering=0)
+        return open(part, "ab" if offset else "wb", buffering=0, opener=private.opener)
 
 
 def _write(file: BinaryIO, data: bytearray) -> None:
@@ -589,10 +590,11 @@ def _take_over(file: Path, part: Path, rules: Rules) -> None:
         try:
             part.hardlink_to(file)
         except OSError:  # a file system without hard links
-            part.write_bytes(file.read_bytes())
+            private.write(part, file.read_bytes())
 
 
 def _write_whole(part: Path, data: bytes) -> None:
     with on_disk():
-        part.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)
+        private.folder(part.parent)
+        part.unlink(missing_ok=True)
+        private.write(part, data)

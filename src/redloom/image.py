@@ -2,7 +2,7 @@
 
 The store holds the provider's bytes verbatim, found by their digest. What is delivered is made
 from them: metadata and labels are spliced in, and only another format or an exact crop decodes.
-May import: errors, metadata, splice, naming, download.
+May import: errors, private, metadata, splice, naming, download.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from . import private
 from .download import Fetched, on_disk
 from .errors import BadInput
 from .metadata import (
@@ -104,7 +105,7 @@ class Store:
         target = self._place(fetched.sha256, fetched.format)
         with on_disk():
             # What lies there already is the same bytes, or damaged: replaced either way.
-            _in_folder(target.parent, lambda: _move(fetched.path, target))
+            _in_folder(target.parent, lambda: _move(fetched.path, target), private.folder)
         width, height, size = fetched.width, fetched.height, fetched.size_bytes
         return Image(fetched.sha256, fetched.format, width, height, size, target)
 
@@ -252,7 +253,9 @@ def _put(target: Path, data: bytes) -> None:
         raise
 
 
-def _in_folder(folder: Path, work: Callable[[], None]) -> None:
+def _in_folder(
+    folder: Path, work: Callable[[], None], make: Callable[[Path], None] | None = None
+) -> None:
     """Do ``work`` in ``folder`` and make its entries durable; the folder is made where it is
     missing, or where the start of another run has swept our half file away.
     """
@@ -260,7 +263,7 @@ def _in_folder(folder: Path, work: Callable[[], None]) -> None:
     try:
         work()
     except FileNotFoundError:
-        made = _make_folder(folder)
+        made = _make_folder(folder, make)
         work()
     for one in (folder, *made):
         _sync_folder(one)
@@ -395,11 +398,14 @@ def _move(source: Path, target: Path) -> None:
         source.unlink(missing_ok=True)
 
 
-def _make_folder(folder: Path) -> list[Path]:
+def _make_folder(folder: Path, make: Callable[[Path], None] | None) -> list[Path]:
     """Make it; returns the folders that gained an entry and have to be synced."""
     missing = [folder, *folder.parents]
     gained = [path.parent for path in missing if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    if make is None:
+        folder.mkdir(parents=True, exist_ok=True)
+    else:
+        make(folder)
     return gained
 
 

@@ -155,20 +155,24 @@ def _unexpected(error: Exception, argv: Sequence[str], verbose: bool) -> int:
 
 def _written(error: Exception, argv: Sequence[str]) -> Path | None:
     """The log of an accident, in the workspace, else in the folder for temporary files."""
+    import secrets
     import tempfile
     import time
     import traceback
 
+    from redloom import private
     from redloom.config_files import data_folder
+    from redloom.logs import masked
 
     given = os.environ.get("REDLOOM_HOME") or _after(argv, "--workspace")
-    name = f"error-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}.log"
-    text = "".join(traceback.format_exception(error))
+    # A name that nobody can guess: the folder for temporary files is everybody's.
+    name = f"error-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(4)}.log"
+    text = masked("".join(traceback.format_exception(error)))
     root = Path(given) if given else data_folder(os.environ)
     for folder in (root / "logs", Path(tempfile.gettempdir())):
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            (folder / name).write_text(f"redloom {__version__}\n\n{text}", "utf-8")
+            private.folder(folder)
+            private.write(folder / name, f"redloom {__version__}\n\n{text}".encode())
         except OSError:
             continue
         return folder / name

@@ -289,14 +289,14 @@ def _rows(common: Common, records: Records, run: str, wanted: tuple[str, ...] = 
 
 def with_records(common: Common, act: Callable[[Records, Path], Awaitable[int]]) -> int:
     """Open the workspace's journal for one command; an empty workspace gets one."""
+    from redloom import private
     from redloom.journal import Journal
     from redloom.records import Records
-    from redloom.workspace import Workspace
 
     workspace = common.settings().workspace
 
     async def go() -> int:
-        Workspace(workspace).root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private.folder(workspace)
         journal = Journal(workspace / "journal.db").open()
         try:
             return await act(Records(journal), workspace)
