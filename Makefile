@@ -19,7 +19,7 @@ $(VENV)/core: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/dev: $(VENV)/core
-	@$(BIN)/pip install -q -c constraints.txt httpx coverage fonttools hypothesis mcp mypy openai opentelemetry-sdk playwright pypdf pytest pytest-xdist ruff schemathesis
+	@$(BIN)/pip install -q -c constraints.txt httpx coverage fonttools hypothesis mcp mypy openai opentelemetry-exporter-otlp-proto-http opentelemetry-sdk playwright pypdf pytest pytest-xdist ruff schemathesis
 	@touch $@
 
 note: $(VENV)/core ## examples/hutong.txt into a note under out/, offline (SOURCE=… for another)

@@ -77,6 +77,7 @@ The rooms
     metrics       Prometheus metrics of an engine, one watcher
     traces        OpenTelemetry spans of pictures, one watcher (the extra otel)
     logs          log lines for people or for machines, secrets masked
+    observe       who watches an engine because the environment asks for it
     note          a story into a note: writer, pages, export
     soften        a refused prompt in milder words, where the user allows it
     config_manager  RedBookContentGen's settings class

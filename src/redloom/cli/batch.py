@@ -258,13 +258,18 @@ async def _carry(
 ) -> int:
     from redloom.engine import Engine, absolute
     from redloom.equip import lane_advice
+    from redloom.observe import observing
 
     from .carrying import attend, softener_of
 
     lane = None if plan.given["lane"] == "auto" else plan.given["lane"]
     jobs = plan.given["jobs"] or settings.jobs
     soften = softener_of(settings) if plan.given["soften"] else None
-    async with Engine(names, settings=settings, jobs=jobs, lane=lane, soften=soften) as engine:
+    async with (
+        observing() as watch,
+        Engine(names, settings=settings, jobs=jobs, lane=lane, soften=soften) as engine,
+    ):
+        watch(engine)
         extend = await _room(engine, plan, absolute(plan.out))
         for live in engine.lives:
             advice = lane_advice(live, plan.wanted - plan.invalid)

@@ -48,7 +48,7 @@ async def attend(common: Common, engine: Engine, run_id: str, *, wanted: int = 0
     run = await engine.records.run(run_id)
     assert run is not None
     leave = engine.stream_of_events.watch(
-        watcher(json=common.json, quiet=common.quiet, wanted=wanted)
+        watcher(json=common.json, quiet=common.quiet, wanted=wanted, plain=common.narrated)
     )
     keeper = None
     if run.out:

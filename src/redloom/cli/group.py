@@ -80,7 +80,7 @@ class Group(Bilingual, click.Group):
         use_language(_language_in(argv))
         named = {**named, "standalone_mode": False, "prog_name": "redloom"}
         verbose = "--verbose" in argv or "-v" in argv
-        if os.environ.get("REDLOOM_LOG"):
+        if verbose or os.environ.get("REDLOOM_LOG"):
             from redloom.logs import set_up
 
             set_up(verbose=verbose)
@@ -89,7 +89,7 @@ class Group(Bilingual, click.Group):
             sys.stdout.flush()
         except click.exceptions.Abort:
             click.echo(
-                str(Text("已中断；同样的命令会接着做。", "Interrupted; the same command goes on.")),
+                f"{Text('已中断；同样的命令会接着做。', 'Interrupted; the same command goes on.')} [interrupted]",
                 err=True,
             )
             status = INTERRUPTED
@@ -127,27 +127,25 @@ def _wrong_usage(error: click.ClickException) -> int:
 
     ctx = error.ctx if isinstance(error, click.UsageError) else None
     path = "redloom" if ctx is None else ctx.command_path
-    click.echo(str(sentence(error)), err=True)
+    click.echo(f"{sentence(error)} [usage]", err=True)
     click.echo(str(Text(f"看用法：{path} --help", f"See: {path} --help")), err=True)
     return WRONG_USAGE
 
 
 def _unexpected(error: Exception, argv: Sequence[str], verbose: bool) -> int:
     """A fault of ours: one sentence, the details in a file."""
+    from redloom.logs import masked
+
     if isinstance(error, OSError) and error.errno == errno.EPIPE:
         return _pipe_closed()
     where = _written(error, argv)
     place = Text(f"细节在 {where}", f"Details are in {where}") if where else Text("", "")
-    what = f"{type(error).__name__}: {error}"
-    click.echo(
-        str(
-            Text(
-                f"程序出了意料之外的错（{what}）；已付费的都记在账上，不会丢。{place.zh}",
-                f"Something unexpected went wrong ({what}); what is paid for is on record. {place.en}",
-            )
-        ),
-        err=True,
+    what = masked(f"{type(error).__name__}: {error}")
+    told = Text(
+        f"程序出了意料之外的错（{what}）；已付费的都记在账上，不会丢。{place.zh}",
+        f"Something unexpected went wrong ({what}); what is paid for is on record. {place.en}",
     )
+    click.echo(f"{told} [bug]", err=True)
     if verbose:
         _traceback(error)
     return 1
@@ -191,7 +189,9 @@ def _after(argv: Sequence[str], name: str) -> str:
 def _traceback(error: BaseException) -> None:
     import traceback
 
-    click.echo("".join(traceback.format_exception(error)), err=True)
+    from redloom.logs import masked
+
+    click.echo(masked("".join(traceback.format_exception(error))), err=True)
 
 
 def _pipe_closed() -> int:

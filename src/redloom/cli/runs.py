@@ -150,6 +150,7 @@ def _carry_on(common: Common, name: str, *, again: bool, soften: bool = False) -
 
     async def go() -> int:
         from redloom.engine import Engine
+        from redloom.observe import observing
 
         from .carrying import attend, softener_of
 
@@ -157,9 +158,13 @@ def _carry_on(common: Common, name: str, *, again: bool, soften: bool = False) -
         places = list(run.environment.get("places", {}))
         allowed = soften or bool(run.options.get("soften"))
         rewriter = softener_of(settings) if allowed else None
-        async with Engine(
-            places or None, settings=settings, jobs=settings.jobs, soften=rewriter
-        ) as engine:
+        async with (
+            observing() as watch,
+            Engine(
+                places or None, settings=settings, jobs=settings.jobs, soften=rewriter
+            ) as engine,
+        ):
+            watch(engine)
             if again:
                 number = await engine.retry(run.id, soften=soften)
                 common.hint(

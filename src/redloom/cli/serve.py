@@ -6,7 +6,6 @@ May import: cli.common, errors, lang; at the call settings and studio.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -61,11 +60,11 @@ if TYPE_CHECKING:
 )  # fmt: skip
 def serve(common: Common, **asked: Any) -> int:
     """The command."""
+    from redloom.logs import set_up
+
     options = _options(asked)
     settings = common.settings()
-    logging.basicConfig(
-        level=logging.INFO if common.verbose else logging.WARNING, format="%(name)s: %(message)s"
-    )
+    set_up(verbose=common.verbose, names=("redloom", "uvicorn", "asyncio", "mcp"), always=True)
     if asked["stdio"]:
         try:
             from redloom.studio.mcp_server import serve_stdio

@@ -20,6 +20,7 @@ from uvicorn.server import HANDLED_SIGNALS
 
 from redloom.engine import Engine
 from redloom.errors import BadInput
+from redloom.observe import observing
 from redloom.settings import Settings
 
 from .app import create_app
@@ -94,7 +95,8 @@ async def opened(
 ) -> AsyncIterator[tuple[House, Guard]]:
     """The house and its door, at work; on leaving it is put in order. ``engine``: the caller's."""
     made = engine or _engine(options, settings)
-    async with made:
+    async with observing() as watch, made:
+        watch(made)
         house = await open_house(options, settings, made)
         mcp = endpoint_for(house)
         guard = create_app(house, mcp)
