@@ -137,11 +137,11 @@ def _is_number(text: str) -> bool:
 @contextlib.contextmanager
 def _whole(target: Path) -> Iterator[IO[str]]:
     """A text file that appears at ``target`` only if all of it could be written."""
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    part = target.with_name(f".{target.name}.{os.urandom(8).hex()}.part")
     with on_disk():
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with part.open("w+", encoding="utf-8", newline="") as file:
+            with part.open("x+", encoding="utf-8", newline="") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

@@ -168,8 +168,7 @@ def _list_failures(common: Common, engine: Engine, run: str) -> None:
         line, state = line_of(row), STATUSES[row["status"]]
         number = f"{line['row']}_{line['take']}" if line["take"] > 1 else str(line["row"])
         words = " ".join(str(line["prompt"]).split())[:30]
-        # A refusal is told with the service's own code; ours say nothing beyond the sentence.
-        code = f" [{line['error_code']}]" if row["status"] in ("refused", "failed") else ""
+        code = f" [{line['error_code']}]" if line["error_code"] else ""
         common.warn(
             Text(
                 f"  {number} {state.zh} {words}：{line['error']}{code}",

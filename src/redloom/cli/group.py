@@ -164,7 +164,7 @@ def _written(error: Exception, argv: Sequence[str]) -> Path | None:
 
     given = os.environ.get("REDLOOM_HOME") or _after(argv, "--workspace")
     # A name that nobody can guess: the folder for temporary files is everybody's.
-    name = f"error-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(4)}.log"
+    name = f"error-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(8)}.log"
     text = masked("".join(traceback.format_exception(error)))
     root = Path(given) if given else data_folder(os.environ)
     for folder in (root / "logs", Path(tempfile.gettempdir())):
