@@ -19,7 +19,7 @@ $(VENV)/core: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/dev: $(VENV)/core
-	@$(BIN)/pip install -q -c constraints.txt httpx coverage fonttools hypothesis mcp mypy openai opentelemetry-sdk playwright pypdf pytest pytest-xdist ruff schemathesis
+	@$(BIN)/pip install -q -c constraints.txt httpx coverage fonttools hypothesis mcp mypy openai opentelemetry-exporter-otlp-proto-http opentelemetry-sdk playwright pypdf pytest pytest-xdist ruff schemathesis
 	@touch $@
 
 note: $(VENV)/core ## examples/hutong.txt into a note under out/, offline (SOURCE=… for another)
@@ -54,6 +54,15 @@ $(EXTRAS)/done: pyproject.toml constraints.txt constraints-extras.txt
 test-extras: $(EXTRAS)/done ## what the heavy extras do: tiny GPU pipelines on the CPU, Ray
 	OMP_NUM_THREADS=1 $(EXTRAS)/bin/python -m pytest -rs -m extras $$(grep -l 'pytest.mark.extras' tests/*.py)
 
+# pip-audit has an environment of its own: it is no part of what is audited.
+.venv-audit/done:
+	@test -x .venv-audit/bin/python || $(PYTHON) -m venv .venv-audit
+	@.venv-audit/bin/pip install -q pip-audit
+	@touch $@
+
+audit-deps: .venv-audit/done ## known vulnerabilities in what constraints.txt pins (asks a public database)
+	@.venv-audit/bin/python tools/audit_deps.py
+
 chaos: $(VENV)/dev ## the long fault suite: kills, faults, interleavings
 	$(BIN)/python -m pytest -m chaos
 
@@ -63,9 +72,9 @@ bench: $(VENV)/dev ## every benchmark, as ratios against a baseline in the same 
 	@$(BIN)/redloom bench && $(BIN)/redloom bench --table
 
 clean: ## remove what was built; keeps out/
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-audit build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 clean-extras: ## remove the extras' environment
 	rm -rf $(EXTRAS)
 
-.PHONY: help note test test-fast test-extras clean-extras lint chaos bench clean
+.PHONY: help note test test-fast test-extras clean-extras lint audit-deps chaos bench clean

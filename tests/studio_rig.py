@@ -20,6 +20,7 @@ from redloom.endpoint import Capabilities
 from redloom.engine import Engine
 from redloom.studio.house import House
 from redloom.studio.options import Options
+from redloom.studio.patience import Patient
 from redloom.studio.server import Server, bound, drain, opened
 from redloom.testing import FakeProvider, fake_endpoint
 
@@ -100,7 +101,7 @@ def rig(
         async with opened(wanted, None, engine) as (house, guard):
             config = uvicorn.Config(
                 guard, lifespan="off", proxy_headers=False, log_config=None, ws="none", access_log=False,
-                timeout_graceful_shutdown=2,
+                timeout_graceful_shutdown=2, http=Patient,
             )  # fmt: skip
             server = Server(config, lambda: drain(house, guard))
             life.house, life.server, life.loop = house, server, asyncio.get_running_loop()

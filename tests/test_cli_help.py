@@ -219,7 +219,7 @@ def test_json_keeps_stdout_clean(tmp_path: Path) -> None:
 
 def test_config_masks_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The key itself is nowhere in the output; its source is."""
-    monkeypatch.setenv("DASHSCOPE_API_KEY", "sk-secretsecretsecret-9876")
+    monkeypatch.setenv("DASHSCOPE_API_KEY", "sk-test-secretsecret-9876")
     for words in (("config",), ("config", "--json"), ("models",), ("doctor", "--offline")):
         done = run(*words)
         assert done.exit_code == 0

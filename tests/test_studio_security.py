@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import io
 import json
+import resource
 import socket
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +21,7 @@ from redloom.studio.addresses import is_known, place_of
 from redloom.studio.feed import mark_of
 from redloom.studio.options import Options, checked, networks
 from redloom.studio.problems import Problem
+from redloom.studio.server import make_room
 from redloom.studio.webhooks import Webhooks
 from studio_rig import Rig, rig
 
@@ -292,6 +297,74 @@ def test_a_webhook_is_told_and_signed(tmp_path: Path) -> None:
     finally:
         receiver.shutdown()
         receiver.server_close()
+
+
+def test_signatures_are_those_of_standard_webhooks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The specification's own example: its key, id, time and body give its signature."""
+    key = base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    monkeypatch.setattr(Webhooks, "_key", property(lambda _self: key))
+    hooks = Webhooks(b"")
+    said = hooks.headers("msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
+    assert said["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+    assert said["webhook-id"] == "msg_p5jXN8AQM9LWM0D4loKWxJek"
+    assert said["webhook-timestamp"] == "1614265330"
+    assert hooks.shown_secret == "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+def test_the_names_in_a_zip_stay_inside(loopback: Rig) -> None:
+    """A file of prompts that names its pictures ``../../x`` or ``/etc/x``: no entry leads out."""
+    table = "prompt,filename\na cup,../../evil\na hat,/etc/evil\na bowl,..\\\\evil\na jug,C:evil\n"
+    sent = loopback.client.post("/api/uploads", files={"file": ("../../p.csv", table.encode())})
+    assert sent.status_code == 201, sent.text
+    run = loopback.client.post("/api/runs", json={"upload": sent.json()["upload"]}).json()["id"]
+    loopback.wait_run(run)
+    data = loopback.client.get(f"/api/runs/{run}/export.zip").content
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = archive.namelist()
+    assert sum(name.endswith(".png") for name in names) == 4
+    for name in names:
+        assert not name.startswith("/"), name
+        assert ".." not in name.split("/"), name
+        assert not {"\\", ":"} & set(name), name
+
+
+def test_a_preview_is_its_callers_only(closed: Rig) -> None:
+    """Its name is a hash of the request, which another could work out: that is not enough."""
+    right = {"Authorization": f"Bearer {TOKEN}"}
+    other = closed.client.post("/api/tokens", json={"name": "other"}, headers=right).json()["token"]
+    mine = closed.client.post("/api/tokens", json={"name": "mine"}, headers=right).json()["token"]
+    form = {"prompts": ["a cat"]}
+    as_me = {"Authorization": f"Bearer {mine}"}
+    closed.client.post("/api/runs", json=form, headers=as_me)
+    key = _key(closed)
+    leave = closed.house.engine.previews.watch()
+    closed.house.engine.previews.keep(key, b"\xff\xd8jpeg")
+    at = f"/api/previews/{key}"
+    assert closed.client.get(at, headers=as_me).status_code == 200
+    assert closed.client.get(at, headers=right).status_code == 200
+    assert closed.client.get(at, headers={"Authorization": f"Bearer {other}"}).status_code == 404
+    assert closed.client.get(at).status_code == 401
+    leave()
+
+
+def _key(made: Rig) -> str:
+    """The key of the only job."""
+    rows = made.house.engine.journal.read_now(
+        lambda db: db.connection.execute("SELECT key FROM jobs").fetchall()
+    )
+    return str(rows[0][0])
+
+
+def test_the_server_makes_room_for_streams() -> None:
+    """The soft limit on open files is raised as far as the hard one lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, hard), hard))
+        make_room()
+        now = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        assert now == (16_384 if hard == resource.RLIM_INFINITY else min(hard, 16_384))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 # options and places as values

@@ -9,6 +9,7 @@ The ground
     errors    everything that can go wrong, by what to do next and whether money may be gone
     clock     nominal time; the seam that tests and benchmarks turn
     memory    what keeps memory flat where the C library would not
+    private   files and folders that only their owner reads
     events    what happened, as frozen records on one stream
     bound     how fast a run could be at most
 
@@ -79,6 +80,7 @@ The rooms
     metrics       Prometheus metrics of an engine, one watcher
     traces        OpenTelemetry spans of pictures, one watcher (the extra otel)
     logs          log lines for people or for machines, secrets masked
+    observe       who watches an engine because the environment asks for it
     note          a story into a note: writer, pages, export
     soften        a refused prompt in milder words, where the user allows it
     config_manager  RedBookContentGen's settings class

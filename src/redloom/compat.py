@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from .engine import Engine, Result, RunOptions
 from .errors import BadInput, BadSettings
 from .events import Event, Running
+from .image import write_whole
 from .prompt import Prompt
 
 NEGATIVE = (
@@ -254,10 +255,7 @@ class ImageGenerator:
         """
         source = asyncio.run(self._file_of(image_url))
         target = Path(save_path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.part")
-        shutil.copyfile(source, part)
-        part.replace(target)
+        write_whole(target, source.read_bytes())
         return str(target)
 
     def generate_all_images(self, prompts_file: str) -> list[ImageGenerationResult]:

@@ -6,7 +6,7 @@ ETag and length), so that it is resumed by Range only where they are the same. T
 decoded wholly in a worker thread, measured, hashed from the disk, fsynced and renamed.
 Truncated or wrong bytes are fetched again and an expired link is renewed; nothing here can buy.
 A body of a known, bearable length stays in memory until then, and goes to its place at once.
-May import: errors, clock, endpoint, links, parts, verify, version.
+May import: errors, clock, private, endpoint, links, parts, verify, version.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from . import private
 from .clock import Clock, held, offload
 from .endpoint import Picture
 from .errors import FetchFailed, LinkExpired, NotAPicture, PictureError, UnsafeLink
@@ -523,4 +524,4 @@ def _take_over(file: Path, part: Path, rules: Rules) -> None:
         try:
             part.hardlink_to(file)
         except OSError:  # a file system without hard links
-            part.write_bytes(file.read_bytes())
+            private.write(part, file.read_bytes())

@@ -2,7 +2,7 @@
 
 The store holds the provider's bytes verbatim, found by their digest. What is delivered is made
 from them: metadata and labels are spliced in, and only another format or an exact crop decodes.
-May import: errors, metadata, splice, naming, parts, verify.
+May import: errors, private, metadata, splice, naming, parts, verify.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from . import private
 from .errors import BadInput
 from .metadata import (
     About,
@@ -107,7 +108,7 @@ class Store:
                 part = f"{fetched.path.stem}.{os.urandom(8).hex()}.0.part"
                 _write_then_move(fetched.data, fetched.path.with_name(part), target)
             else:
-                _in_folder(target.parent, lambda: _move(fetched.path, target))
+                _in_folder(target.parent, lambda: _move(fetched.path, target), private.folder)
         width, height, size = fetched.width, fetched.height, fetched.size_bytes
         return Image(fetched.sha256, fetched.format, width, height, size, target)
 
@@ -246,7 +247,7 @@ def _put(target: Path, data: bytes) -> None:
     """
     part = f"{target.parent}/.redloom-{os.urandom(8).hex()}.part"
     try:
-        _write_durably(part, data)
+        _write_durably(part, data, 0o666)
         os.replace(part, target)  # noqa: PTH105 - a Path would be built for nothing
     except BaseException:
         with contextlib.suppress(OSError):
@@ -260,17 +261,19 @@ def _write_then_move(data: bytes, part: Path, target: Path) -> None:
     """
     for tries_left in (2, 1, 0):
         try:
-            _write_durably(str(part), data)
-            _in_folder(target.parent, lambda: _move(part, target))
+            _write_durably(str(part), data, private.FILE)
+            _in_folder(target.parent, lambda: _move(part, target), private.folder)
             return
         except FileNotFoundError:
             if not tries_left:
                 raise
-            part.parent.mkdir(parents=True, exist_ok=True)
+            private.folder(part.parent)
 
 
-def _write_durably(part: str, data: bytes) -> None:
-    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+def _write_durably(part: str, data: bytes, mode: int) -> None:
+    """A new file; ``mode`` is what the umask takes from."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    handle = os.open(part, flags, mode)
     try:
         rest = memoryview(data)
         while rest:
@@ -280,7 +283,9 @@ def _write_durably(part: str, data: bytes) -> None:
         os.close(handle)
 
 
-def _in_folder(folder: Path, work: Callable[[], None]) -> None:
+def _in_folder(
+    folder: Path, work: Callable[[], None], make: Callable[[Path], None] | None = None
+) -> None:
     """Do ``work`` in ``folder`` and make its entries durable; the folder is made where it is
     missing, or where the start of another run has swept our half file away.
     """
@@ -288,7 +293,7 @@ def _in_folder(folder: Path, work: Callable[[], None]) -> None:
     try:
         work()
     except FileNotFoundError:
-        made = _make_folder(folder)
+        made = _make_folder(folder, make)
         work()
     for one in (folder, *made):
         _sync_folder(one)
@@ -423,11 +428,14 @@ def _move(source: Path, target: Path) -> None:
         source.unlink(missing_ok=True)
 
 
-def _make_folder(folder: Path) -> list[Path]:
+def _make_folder(folder: Path, make: Callable[[Path], None] | None) -> list[Path]:
     """Make it; returns the folders that gained an entry and have to be synced."""
     missing = [folder, *folder.parents]
     gained = [path.parent for path in missing if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    if make is None:
+        folder.mkdir(parents=True, exist_ok=True)
+    else:
+        make(folder)
     return gained
 
 

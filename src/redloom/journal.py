@@ -4,7 +4,7 @@ Whatever is written while a commit is under way goes into the next one together,
 of an fsync is shared. WAL with ``synchronous=FULL``: what a caller awaited is on the disk.
 The statements are in ``journal.sql`` under names; the typed operations in `records`.
 
-May import: errors, clock, lang.
+May import: errors, clock, lang, private.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
+from . import private
 from .clock import held
 from .errors import DiskFull, JournalDamaged, RedloomError, WorkspaceError
 
@@ -206,6 +207,7 @@ class Journal:
     def _serve(self, ready: Future[None]) -> None:
         try:
             with _translated(self.path):
+                _shut(self.path)
                 db = Db(connect(self.path))
                 migrate(db)
         except BaseException as error:
@@ -300,6 +302,13 @@ def _answer(batch: list[_Wish]) -> None:
 def _settle(wishes: list[_Wish]) -> None:
     for wish in wishes:
         wish.settle()
+
+
+def _shut(path: Path) -> None:
+    """Nobody else reads the journal: SQLite gives its side files the mode of the main one."""
+    private.own_file(path)
+    for side in ("-wal", "-shm"):
+        private.shut_file(path.with_name(f"{path.name}{side}"))
 
 
 def connect(path: Path, cache_kib: int = 4000) -> sqlite3.Connection:

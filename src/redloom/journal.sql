@@ -605,3 +605,32 @@ UPDATE notes SET updated = :at, state = coalesce(:state, state), title = coalesc
   asked = coalesce(:asked, asked), plan = coalesce(:plan, plan), run = coalesce(:run, run),
   doing = coalesce(:doing, doing), error = coalesce(:error, error)
 WHERE id = :id;
+
+-- name: key_of_caller
+SELECT 1 FROM jobs JOIN asked ON asked.run = jobs.run WHERE jobs.key = :key AND asked.caller = :caller LIMIT 1;
+
+-- For a bug report (`redloom doctor --bundle`): counts and codes, read by a connection that cannot write.
+
+-- name: schema_version
+SELECT user_version FROM pragma_user_version;
+
+-- name: jobs_by_status
+SELECT status, count(*) AS number FROM jobs GROUP BY status;
+
+-- name: tasks_by_state
+SELECT endpoint, model, lane, state, billed, code, count(*) AS number FROM tasks
+GROUP BY endpoint, model, lane, state, billed, code ORDER BY number DESC LIMIT :limit;
+
+-- name: latest_problems
+SELECT run, row, take, request, status, tries, code, error, flags, ended FROM jobs
+WHERE status NOT IN ('ok', 'duplicate') AND run = :run ORDER BY id DESC LIMIT :limit;
+
+-- name: latest_tasks
+SELECT tasks.run, jobs.row, jobs.take, tasks.endpoint, tasks.model, tasks.lane, tasks.state, tasks.size,
+  tasks.intent_at, tasks.lost_at, tasks.accepted_at, tasks.queued, tasks.started, tasks.ended, tasks.seen_at,
+  tasks.fetched_at, tasks.closed_at, tasks.polls, tasks.price, tasks.currency, tasks.price_source,
+  tasks.billed, tasks.code
+FROM tasks LEFT JOIN jobs ON jobs.id = tasks.job ORDER BY tasks.id DESC LIMIT :limit;
+
+-- name: all_learnt
+SELECT what, whom, value, at FROM learnt WHERE what != 'diary' ORDER BY at DESC LIMIT :limit;

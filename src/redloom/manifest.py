@@ -4,7 +4,7 @@ Written whole (a temporary name, then a rename) from the journal in pages, so th
 `Keeper` rewrites them at most every ten seconds while a run goes on, and puts a folder right that
 a killed process left behind: half files go, pictures that are missing are delivered again.
 
-May import: download, errors, clock, lang, journal, records, metadata, image.
+May import: parts, download, errors, clock, lang, journal, records, metadata, image.
 """
 
 from __future__ import annotations
@@ -137,11 +137,11 @@ def _is_number(text: str) -> bool:
 @contextlib.contextmanager
 def _whole(target: Path) -> Iterator[IO[str]]:
     """A text file that appears at ``target`` only if all of it could be written."""
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    part = target.with_name(f".{target.name}.{os.urandom(8).hex()}.part")
     with on_disk():
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with part.open("w+", encoding="utf-8", newline="") as file:
+            with part.open("x+", encoding="utf-8", newline="") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

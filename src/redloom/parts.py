@@ -1,6 +1,6 @@
 """Files on their way: what is unfinished of a download, and what the system refuses to write.
 
-May import: errors.
+May import: errors, private.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from . import private
 from .errors import DiskFull
 
 
@@ -29,14 +30,14 @@ def on_disk() -> Iterator[None]:
 
 def names_in(folder: Path) -> set[str]:
     with on_disk():
-        folder.mkdir(parents=True, exist_ok=True)
+        private.folder(folder)
         return {path.name.split(".")[0] for path in folder.iterdir()}
 
 
 def left_over(folder: Path, name: str) -> Path | None:
     """The unfinished file of this name that can be resumed; others of the name are removed."""
     with on_disk():
-        folder.mkdir(parents=True, exist_ok=True)
+        private.folder(folder)
         found = sorted(folder.glob(f"{name}.*.part"))
         usable = [p for p in found if not p.name.endswith(".0.part") and p.stat().st_size]
         for path in found:
@@ -58,7 +59,7 @@ def remove(path: Path | None) -> None:
 
 def open_part(part: Path, offset: int) -> BinaryIO:
     with on_disk():
-        return part.open("ab" if offset else "wb", buffering=0)
+        return open(part, "ab" if offset else "wb", buffering=0, opener=private.opener)
 
 
 def write_all(file: BinaryIO, data: bytearray) -> None:
@@ -75,5 +76,6 @@ def finish_part(file: BinaryIO | None, part: Path, offset: int, data: bytearray)
 
 def set_down(part: Path, data: bytes) -> None:
     with on_disk():
-        part.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)
+        private.folder(part.parent)
+        part.unlink(missing_ok=True)
+        private.write(part, data)

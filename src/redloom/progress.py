@@ -43,17 +43,20 @@ RECENT = 50
 """Outcomes that the speed is measured over."""
 
 
-def watcher(*, json: bool = False, quiet: bool = False, wanted: int = 0) -> Callable[[Event], None]:
+def watcher(
+    *, json: bool = False, quiet: bool = False, wanted: int = 0, plain: bool = False
+) -> Callable[[Event], None]:
     """The watcher that fits: JSON Lines on stdout, nothing, a live line, or plain lines.
 
-    ``wanted``: pictures of the run, where the engine does not yet know them all.
+    ``wanted``: pictures of the run, where the engine does not yet know them all. ``plain``: no
+    live line even on a terminal, since log lines are written between.
     """
     if json:
         return JsonLines(sys.stdout)
     if quiet:
         return _nothing
     tally = Tally(eta=Eta(total=wanted), wanted=wanted)
-    return LiveLine(tally) if sys.stderr.isatty() else PlainLines(sys.stderr, tally)
+    return LiveLine(tally) if sys.stderr.isatty() and not plain else PlainLines(sys.stderr, tally)
 
 
 def _nothing(_event: Event) -> None:

@@ -414,9 +414,9 @@ class _Reading:
         for variable in (named,) if named else ("DASHSCOPE_API_KEY", "OPENAI_API_KEY"):
             if key := self.environ.get(variable, "").strip():
                 model, url = self._chat_defaults(variable)
-                return ChatConfig(
-                    table.get("model", model), table.get("base_url", url), key, variable
-                )
+                address = table.get("base_url", url)
+                checked({"chat": {"base_url": address}}, variable)
+                return ChatConfig(table.get("model", model), address, key, variable)
         if self._legacy_key and not named:
             model, url = self._chat_defaults("DASHSCOPE_API_KEY")
             return ChatConfig(

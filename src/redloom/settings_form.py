@@ -17,6 +17,10 @@ Positive = Field(default=None, gt=0)
 AtLeastOne = Field(default=None, ge=1)
 
 
+ADDRESS = r"^https?://[^\s/@?#]+(?:/[^\s?#]*)?$"
+"""Of a service. It stands in the journal, in messages and in exports: no key may be in it."""
+
+
 class _Form(BaseModel):
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, allow_inf_nan=False)
 
@@ -26,7 +30,7 @@ class EndpointForm(_Form):
 
     provider: str | None = None
     model: str | None = None
-    base_url: str | None = Field(default=None, pattern=r"^https?://[^\s/]+\S*$")
+    base_url: str | None = Field(default=None, pattern=ADDRESS)
     api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     account: str | None = None
     region: str | None = None
@@ -46,7 +50,7 @@ class ChatForm(_Form):
     """``[chat]``: the text model of the writer."""
 
     model: str | None = None
-    base_url: str | None = Field(default=None, pattern=r"^https?://[^\s/]+\S*$")
+    base_url: str | None = Field(default=None, pattern=ADDRESS)
     api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
 
 
@@ -155,8 +159,8 @@ def _known(way: list[str]) -> list[str]:
 def _shape(key: str, last: str) -> tuple[str, str]:
     shapes = {
         "base_url": (
-            "以 http:// 或 https:// 开头的网址",
-            "an address that begins with http:// or https://",
+            "以 http:// 或 https:// 开头的网址，不带用户名、密码和 ? 参数（网址会记进账本；密钥放在 api_key_env 指的变量里）",
+            "an address that begins with http:// or https://, without user, password or query (addresses are written down; a key belongs into the variable that api_key_env names)",
         ),
         "api_key_env": (
             "环境变量的名字（密钥本身不写在文件里）",

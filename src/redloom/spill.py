@@ -6,7 +6,7 @@ string longer than `LONG` is decoded into a file, and an unguessable name takes 
 what is parsed stays small and a text of the service's can never name a file of ours.
 
 JSON strings end at the first quote that no backslash precedes (RFC 8259, 7); base64 is RFC 4648.
-May import: errors, clock.
+May import: errors, clock, private.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
+from . import private
 from .clock import offload
 from .errors import AnswerLost
 
@@ -142,8 +143,8 @@ class _Target:
         self.path = folder / f"{self.name}.part"
         self.shown = b""
         """The beginning of a string that is no base64."""
-        folder.mkdir(parents=True, exist_ok=True)
-        self._file: BinaryIO | None = self.path.open("xb", buffering=0)
+        private.folder(folder)
+        self._file: BinaryIO | None = open(self.path, "xb", buffering=0, opener=private.opener)  # noqa: SIM115
         self._begun = False
         self._left = b""
 

@@ -7,7 +7,7 @@
 Nothing downstream can come back to the POST: polling, downloading and saving have only the
 task's id.
 
-May import: errors, clock, lang, job, records, endpoint, route.
+May import: journal, errors, clock, lang, job, records, endpoint, route.
 """
 
 from __future__ import annotations

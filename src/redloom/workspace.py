@@ -4,7 +4,7 @@
 when that process dies and never before. ``owners/`` has one such file for each process that
 wants runs carried, so that anyone can ask whether a run's owner still lives.
 
-May import: errors, lang.
+May import: errors, lang, private.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import private
 from .errors import DiskFull
 
 
@@ -45,10 +46,13 @@ class Workspace:
         return self.root / "partial"
 
     def prepare(self) -> Workspace:
-        """Make the folder (0700) and this process's owner file. Raises DiskFull."""
+        """Make the folder and those in it (0700), and this process's owner file. Raises DiskFull."""
         try:
-            for folder in (self.root, self.images, self.partial, self.root / "owners"):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private.folder(self.root)
+            # The root may be a folder that was there before us, and stays as its owner made it;
+            # what we put into it is shut by itself.
+            for folder in (self.images, self.partial, self.root / "owners"):
+                private.own_folder(folder)
             self._owner = _locked(self._owner_file(self.token), wait=True)
         except OSError as error:
             raise DiskFull(
@@ -104,7 +108,7 @@ class Workspace:
 def _locked(path: Path, *, wait: bool) -> int | None:
     """An open file with an exclusive lock, or None where another process has it."""
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = private.opener(str(path), os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -1,6 +1,6 @@
 """``redloom audit``: the account's tasks of the last day against the ledger. Buys nothing.
 
-May import: clock, cli.common, errors, lang, and at the call engine, audit.
+May import: observe, clock, cli.common, errors, lang, and at the call engine, audit.
 """
 
 from __future__ import annotations
@@ -65,8 +65,13 @@ def audit(common: Common, names: tuple[str, ...], collect: Path | None) -> int:
     async def go() -> int:
         from redloom.audit import Audit
         from redloom.engine import Engine
+        from redloom.observe import observing
 
-        async with Engine(list(names) or None, settings=settings) as engine:
+        async with (
+            observing() as watch,
+            Engine(list(names) or None, settings=settings) as engine,
+        ):
+            watch(engine)
             if not await engine.wait_to_lead():
                 raise BadInput(
                     "另一个 redloom 进程正在这个工作区里干活，查不清的由它来查；等它结束再对账。没有花钱。",

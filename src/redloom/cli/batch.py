@@ -1,6 +1,7 @@
 """``redloom batch``: a file of prompts into a folder of pictures.
 
-May import: equip, settings, cli.common, cli.carrying, errors, lang, and at the call engine,
+May import: memory, observe, equip, settings, cli.common, cli.carrying, errors, lang, and at the
+call engine,
 prompt_files, money.
 """
 
@@ -260,6 +261,7 @@ async def _carry(
     from redloom.engine import Engine, absolute
     from redloom.equip import lane_advice
     from redloom.memory import collect_rarely
+    from redloom.observe import observing
 
     from .carrying import attend, softener_of
 
@@ -268,7 +270,11 @@ async def _carry(
     lane = None if plan.given["lane"] == "auto" else plan.given["lane"]
     jobs = plan.given["jobs"] or settings.jobs
     soften = softener_of(settings) if plan.given["soften"] else None
-    async with Engine(names, settings=settings, jobs=jobs, lane=lane, soften=soften) as engine:
+    async with (
+        observing() as watch,
+        Engine(names, settings=settings, jobs=jobs, lane=lane, soften=soften) as engine,
+    ):
+        watch(engine)
         extend = await _room(engine, plan, absolute(plan.out))
         for live in engine.lives:
             advice = lane_advice(live, plan.wanted - plan.invalid)

@@ -49,7 +49,7 @@ async def attend(common: Common, engine: Engine, run_id: str, *, wanted: int = 0
     run = await engine.records.run(run_id)
     assert run is not None
     leave = engine.stream_of_events.watch(
-        watcher(json=common.json, quiet=common.quiet, wanted=wanted)
+        watcher(json=common.json, quiet=common.quiet, wanted=wanted, plain=common.narrated)
     )
     keeper = None
     if run.out:
@@ -169,8 +169,7 @@ def _list_failures(common: Common, engine: Engine, run: str) -> None:
         line, state = line_of(row), STATUSES[row["status"]]
         number = f"{line['row']}_{line['take']}" if line["take"] > 1 else str(line["row"])
         words = " ".join(str(line["prompt"]).split())[:30]
-        # A refusal is told with the service's own code; ours say nothing beyond the sentence.
-        code = f" [{line['error_code']}]" if row["status"] in ("refused", "failed") else ""
+        code = f" [{line['error_code']}]" if line["error_code"] else ""
         common.warn(
             Text(
                 f"  {number} {state.zh} {words}：{line['error']}{code}",

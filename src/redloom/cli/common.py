@@ -3,12 +3,13 @@
 A command is declared with `command`, its options with `option`; both take their help as ``zh``
 and ``en``. The common options are understood before and after the command's name.
 
-May import: settings, lang, errors.
+May import: logs, settings, lang, errors.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -37,12 +38,19 @@ class Common:
     verbose: bool = False
     lang: Lang | None = None
 
+    @property
+    def narrated(self) -> bool:
+        """Whether log lines go to standard error too."""
+        return self.verbose or os.environ.get("REDLOOM_LOG", "").lower() in ("json", "text")
+
     def settings(self, **overrides: Any) -> Settings:
         """All settings; ``overrides`` as in `settings.load_settings`, ``__`` standing for a dot."""
+        from redloom.logs import keep
         from redloom.settings import load_settings
 
         dotted = {key.replace("__", "."): value for key, value in overrides.items()}
         found = load_settings(config=self.config, workspace=self.workspace, overrides=dotted)
+        keep(found.workspace / "logs")
         if self.lang is None and found.lang is not None:
             use_language(found.lang)
         return found
@@ -122,7 +130,7 @@ def _common_options() -> list[click.Parameter]:
         ),
         one("--json", is_flag=True, zh="标准输出给 JSON Lines", en="JSON Lines on standard output"),
         one("--quiet", "-q", is_flag=True, zh="只说要紧的", en="say only what matters"),
-        one("--verbose", "-v", is_flag=True, zh="出错时给出全部细节", en="every detail of an error"),
+        one("--verbose", "-v", is_flag=True, zh="每一步都写出来，出错时给出全部细节", en="every step as a log line, every detail of an error"),
         one(
             "--lang", type=click.Choice(["zh", "en"]), is_eager=True, zh="说中文或英文",
             en="speak Chinese or English",

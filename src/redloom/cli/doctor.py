@@ -1,7 +1,7 @@
 """``redloom doctor``: is everything set up; every check is free.
 
-May import: endpoint, typeset, cli.common, cli.models, errors, lang, clock, journal, workspace,
-settings, providers.
+May import: endpoint, typeset, cli.common, cli.models, cli.bundle, errors, lang, clock, journal,
+workspace, settings, providers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import click
 
-from redloom.errors import RedloomError
+from redloom.errors import BadInput, RedloomError
 from redloom.lang import Text
 
 from .common import Common, command, option
@@ -47,14 +47,29 @@ class Finding(NamedTuple):
     en="Is everything set up: keys there and working, faces, workspace, clock. All of it free.",
 )
 @option("--offline", is_flag=True, zh="不联网，不试密钥", en="no network: keys are not tried")
-def doctor(common: Common, offline: bool) -> int:
+@option(
+    "--bundle", is_flag=False, flag_value="", default=None, metavar="[FILE]",
+    zh="写一个问题包（zip），报 bug 时附上：密钥、账户、提示词都不在里面",
+    en="write a bundle (zip) for a bug report: no keys, accounts or prompts in it",
+)  # fmt: skip
+@option(
+    "--with-prompts", is_flag=True, zh="问题包里带上提示词和服务的原话",
+    en="put prompts and services' own words into the bundle",
+)  # fmt: skip
+def doctor(common: Common, offline: bool, bundle: str | None, with_prompts: bool) -> int:
     """The command."""
+    if with_prompts and bundle is None:
+        raise BadInput(
+            "--with-prompts 要和 --bundle 一起用。", "--with-prompts goes with --bundle."
+        )
     settings = common.settings()
     findings = [*_ground(settings), *asyncio.run(_endpoints(settings, offline=offline))]
     for found in findings:
         common.emit({"check": found.what, "state": found.state, "text": str(found.text)})
     if not common.json:
         _show(findings)
+    if bundle is not None:
+        _bundle(common, settings, findings, bundle, with_prompts=with_prompts)
     wrong = [found for found in findings if found.state == "wrong"]
     if not any(c.ready and c.needs_key for c in settings.endpoints.values()):
         common.hint(
@@ -63,6 +78,29 @@ def doctor(common: Common, offline: bool) -> int:
             "For pictures by a model: export DASHSCOPE_API_KEY=…",
         )
     return 2 if wrong else 0
+
+
+def _bundle(
+    common: Common, settings: Settings, findings: list[Finding], given: str, *, with_prompts: bool
+) -> None:
+    """Write the bundle and say where it is and what is in it."""
+    from .bundle import write_bundle
+
+    target = Path(given)
+    if not given or target.is_dir():
+        target /= f"redloom-bundle-{time.strftime('%Y%m%d-%H%M%S')}.zip"
+    told = [{"check": one.what, "state": one.state, "text": str(one.text)} for one in findings]
+    files = write_bundle(target, settings, told, with_prompts=with_prompts)
+    common.emit({"event": "bundle", "file": str(target), "files": files, "prompts": with_prompts})
+    common.say(f"问题包：{target.absolute()}", f"The bundle: {target.absolute()}")
+    common.say(
+        f"里面是 {'、'.join(files)}；密钥、账户名、图片都不在里面，"
+        + ("提示词在（--with-prompts）。" if with_prompts else "提示词只有长度和散列。")
+        + "发出去之前可以打开看看。",
+        f"In it: {', '.join(files)}. No key, account name or picture; "
+        + ("prompts are in it (--with-prompts). " if with_prompts else "of prompts only length and hash. ")
+        + "Have a look before you send it.",
+    )  # fmt: skip
 
 
 def _show(findings: list[Finding]) -> None:

@@ -1,6 +1,6 @@
 """The command itself: finds its parts lazily, and is the one place where errors meet the user.
 
-May import: logs, version, lang, errors, config_files (at an accident), table, common.
+May import: private, logs, version, lang, errors, config_files (at an accident), table, common.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Group(Bilingual, click.Group):
         use_language(_language_in(argv))
         named = {**named, "standalone_mode": False, "prog_name": "redloom"}
         verbose = "--verbose" in argv or "-v" in argv
-        if os.environ.get("REDLOOM_LOG"):
+        if verbose or os.environ.get("REDLOOM_LOG"):
             from redloom.logs import set_up
 
             set_up(verbose=verbose)
@@ -89,7 +89,7 @@ class Group(Bilingual, click.Group):
             sys.stdout.flush()
         except click.exceptions.Abort:
             click.echo(
-                str(Text("已中断；同样的命令会接着做。", "Interrupted; the same command goes on.")),
+                f"{Text('已中断；同样的命令会接着做。', 'Interrupted; the same command goes on.')} [interrupted]",
                 err=True,
             )
             status = INTERRUPTED
@@ -127,27 +127,25 @@ def _wrong_usage(error: click.ClickException) -> int:
 
     ctx = error.ctx if isinstance(error, click.UsageError) else None
     path = "redloom" if ctx is None else ctx.command_path
-    click.echo(str(sentence(error)), err=True)
+    click.echo(f"{sentence(error)} [usage]", err=True)
     click.echo(str(Text(f"看用法：{path} --help", f"See: {path} --help")), err=True)
     return WRONG_USAGE
 
 
 def _unexpected(error: Exception, argv: Sequence[str], verbose: bool) -> int:
     """A fault of ours: one sentence, the details in a file."""
+    from redloom.logs import masked
+
     if isinstance(error, OSError) and error.errno == errno.EPIPE:
         return _pipe_closed()
     where = _written(error, argv)
     place = Text(f"细节在 {where}", f"Details are in {where}") if where else Text("", "")
-    what = f"{type(error).__name__}: {error}"
-    click.echo(
-        str(
-            Text(
-                f"程序出了意料之外的错（{what}）；已付费的都记在账上，不会丢。{place.zh}",
-                f"Something unexpected went wrong ({what}); what is paid for is on record. {place.en}",
-            )
-        ),
-        err=True,
+    what = masked(f"{type(error).__name__}: {error}")
+    told = Text(
+        f"程序出了意料之外的错（{what}）；已付费的都记在账上，不会丢。{place.zh}",
+        f"Something unexpected went wrong ({what}); what is paid for is on record. {place.en}",
     )
+    click.echo(f"{told} [bug]", err=True)
     if verbose:
         _traceback(error)
     return 1
@@ -155,20 +153,24 @@ def _unexpected(error: Exception, argv: Sequence[str], verbose: bool) -> int:
 
 def _written(error: Exception, argv: Sequence[str]) -> Path | None:
     """The log of an accident, in the workspace, else in the folder for temporary files."""
+    import secrets
     import tempfile
     import time
     import traceback
 
+    from redloom import private
     from redloom.config_files import data_folder
+    from redloom.logs import masked
 
     given = os.environ.get("REDLOOM_HOME") or _after(argv, "--workspace")
-    name = f"error-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}.log"
-    text = "".join(traceback.format_exception(error))
+    # A name that nobody can guess: the folder for temporary files is everybody's.
+    name = f"error-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(8)}.log"
+    text = masked("".join(traceback.format_exception(error)))
     root = Path(given) if given else data_folder(os.environ)
     for folder in (root / "logs", Path(tempfile.gettempdir())):
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            (folder / name).write_text(f"redloom {__version__}\n\n{text}", "utf-8")
+            private.folder(folder)
+            private.write(folder / name, f"redloom {__version__}\n\n{text}".encode())
         except OSError:
             continue
         return folder / name
@@ -187,7 +189,9 @@ def _after(argv: Sequence[str], name: str) -> str:
 def _traceback(error: BaseException) -> None:
     import traceback
 
-    click.echo("".join(traceback.format_exception(error)), err=True)
+    from redloom.logs import masked
+
+    click.echo(masked("".join(traceback.format_exception(error))), err=True)
 
 
 def _pipe_closed() -> int:

@@ -1,6 +1,7 @@
 """The engine as a note's illustrator: picture prompts become a run, its results pictures.
 
-May import: clock, endpoint, events, lang, route, engine, image, prompt, settings, note, money.
+May import: observe, clock, endpoint, events, lang, route, engine, image, prompt, settings, note,
+money.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from redloom.note.bundle import extension
 from redloom.note.from_run import able, illustrated, label_card, price_of
 from redloom.note.illustrator import Illustrated, PictureWanted
 from redloom.note.pictures import in_the_look_of_it
+from redloom.observe import observing
 from redloom.prompt import Prompt, with_digest
 from redloom.route import Live
 from redloom.settings import Settings
@@ -82,7 +84,11 @@ class EngineIllustrator:
         spent.
         """
         names = list(self.endpoints) or [self.settings.default_endpoint]
-        async with Engine([*names, *self.fallback], settings=self.settings) as engine:
+        async with (
+            observing() as watch,
+            Engine([*names, *self.fallback], settings=self.settings) as engine,
+        ):
+            watch(engine)
             for watcher in self.watchers:
                 engine.stream_of_events.watch(watcher)
             work = _Work(

@@ -1,6 +1,7 @@
 """The queue: ``runs``, ``show``, ``pause``, ``resume``, ``cancel``, ``retry``.
 
-May import: clock, manifest, money, workspace, cli.common, cli.carrying, errors, lang, and at the
+May import: memory, observe, private, clock, manifest, money, workspace, cli.common, cli.carrying,
+errors, lang, and at the
 call journal, records, engine.
 """
 
@@ -152,6 +153,7 @@ def _carry_on(common: Common, name: str, *, again: bool, soften: bool = False) -
     async def go() -> int:
         from redloom.engine import Engine
         from redloom.memory import collect_rarely
+        from redloom.observe import observing
 
         from .carrying import attend, softener_of
 
@@ -160,9 +162,13 @@ def _carry_on(common: Common, name: str, *, again: bool, soften: bool = False) -
         places = list(run.environment.get("places", {}))
         allowed = soften or bool(run.options.get("soften"))
         rewriter = softener_of(settings) if allowed else None
-        async with Engine(
-            places or None, settings=settings, jobs=settings.jobs, soften=rewriter
-        ) as engine:
+        async with (
+            observing() as watch,
+            Engine(
+                places or None, settings=settings, jobs=settings.jobs, soften=rewriter
+            ) as engine,
+        ):
+            watch(engine)
             if again:
                 number = await engine.retry(run.id, soften=soften)
                 common.hint(
@@ -292,14 +298,14 @@ def _rows(common: Common, records: Records, run: str, wanted: tuple[str, ...] = 
 
 def with_records(common: Common, act: Callable[[Records, Path], Awaitable[int]]) -> int:
     """Open the workspace's journal for one command; an empty workspace gets one."""
+    from redloom import private
     from redloom.journal import Journal
     from redloom.records import Records
-    from redloom.workspace import Workspace
 
     workspace = common.settings().workspace
 
     async def go() -> int:
-        Workspace(workspace).root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private.folder(workspace)
         journal = Journal(workspace / "journal.db").open()
         try:
             return await act(Records(journal), workspace)

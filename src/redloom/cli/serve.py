@@ -1,12 +1,11 @@
 """``redloom serve``: the studio, the API and MCP on one engine.
 
-May import: errors, cli.common, lang; at the call settings and studio.
+May import: logs, errors, cli.common, lang; at the call settings and studio.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -60,11 +59,11 @@ if TYPE_CHECKING:
 )  # fmt: skip
 def serve(common: Common, **asked: Any) -> int:
     """The command."""
+    from redloom.logs import set_up
+
     options = _options(asked)
     settings = common.settings()
-    logging.basicConfig(
-        level=logging.INFO if common.verbose else logging.WARNING, format="%(name)s: %(message)s"
-    )
+    set_up(verbose=common.verbose, names=("redloom", "uvicorn", "asyncio", "mcp"), always=True)
     if asked["stdio"]:
         from redloom.studio.server import serve_stdio
 

@@ -47,10 +47,10 @@ def _written(target: Path, data: bytes, *, overwrite: bool) -> Path:
             f"{target} 已经存在；请换个名字或加 --overwrite。",
             f"{target} exists; choose another name or add --overwrite.",
         )
-    part = target.with_name(f".{target.name}.part")
+    part = target.with_name(f".{target.name}.{os.urandom(8).hex()}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
+        with part.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -3,11 +3,12 @@
 In this order: is the Host one of ours; does a page of another site send it; who calls; may a
 cookie do this; is the body small enough. Every answer leaves with the same strict headers.
 
-May import: errors, lang, studio.{options,addresses,callers,problems}.
+May import: errors, lang, studio.{options,addresses,callers,patience,problems}.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -23,6 +24,7 @@ from redloom.lang import Lang, Text, use_language
 from .addresses import Place, is_known, place_of
 from .callers import COOKIE, LOCAL, PREFIX, Caller, Callers
 from .options import Options, is_loopback
+from .patience import body_ends
 from .problems import Problem, accident_response, log
 
 Scope = MutableMapping[str, Any]
@@ -169,12 +171,20 @@ class Guard:
         told = Headers(scope=scope).get("content-length", "")
         if told.isdigit() and int(told) > most:
             raise _too_large(most)
-        seen = 0
+        seen, whole, loop = 0, False, asyncio.get_running_loop()
+        began = loop.time()
 
         async def measured() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, whole
+            if whole:  # only the end of the connection is still to come: a stream waits for it
+                return await receive()
+            try:
+                async with asyncio.timeout_at(body_ends(began, seen)):
+                    message = await receive()
+            except TimeoutError:
+                raise _too_slow() from None
             seen += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
             if seen > most:
                 raise _too_large(most)
             return message
@@ -252,6 +262,11 @@ def _no_token(place: Place, options: Options) -> Problem:
     return Problem(
         401, "missing_token", text, kind="authentication_error", headers={"WWW-Authenticate": "Bearer"}
     )  # fmt: skip
+
+
+def _too_slow() -> Problem:
+    text = Text("请求来得太慢，没有做。", "The request came too slowly; it was not done.")
+    return Problem(408, "too_slow", text, headers={"Connection": "close"})
 
 
 def _too_large(most: int) -> Problem:

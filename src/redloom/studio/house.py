@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
+from redloom import private
 from redloom.engine import Engine
 from redloom.errors import RedloomError
 from redloom.lang import Text
@@ -35,6 +36,9 @@ from .problems import Problem
 from .show import Show
 from .uploads import Uploads
 from .webhooks import Webhooks
+
+ROOMS = ("runs", "notes", "uploads", "references", "served")
+"""The studio's own folders in the workspace, shut to the machine's other users."""
 
 
 @dataclass
@@ -143,6 +147,8 @@ There = Annotated[Place, Depends(place_of_request)]
 async def open_house(options: Options, settings: Settings | None, engine: Engine) -> House:
     """The house around an engine that has been entered; nothing is begun yet."""
     memory, chores, root = Memory(engine.journal), Chores(), engine.workspace.root
+    for name in ROOMS:
+        private.own_folder(root / name)
     secret = await memory.secret()
     admin = digest_of(options.token) if options.token else ""
     pictures = Pictures(root, engine.store, memory, secret)

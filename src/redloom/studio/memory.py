@@ -200,6 +200,12 @@ class Memory:
         )
         return bool(found)
 
+    async def is_wanted_by(self, key: str, caller: str) -> bool:
+        """Whether a run of this caller wants the picture of this key."""
+        return bool(
+            await self.journal.read(lambda db: db.value("key_of_caller", key=key, caller=caller))
+        )
+
     async def set_feedback(
         self, image: str, thumb: int | None, used: bool | None, at: float
     ) -> Row:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import resource
 import signal
 import socket
 import threading
@@ -21,6 +22,7 @@ from uvicorn.server import HANDLED_SIGNALS
 from redloom.engine import Engine
 from redloom.errors import BadInput
 from redloom.memory import collect_rarely
+from redloom.observe import observing
 from redloom.settings import Settings
 
 from .app import create_app
@@ -29,12 +31,15 @@ from .house import House, open_house, usable_endpoints, watch_metrics
 from .mcp_mount import endpoint_for, missing
 from .options import Options, checked
 from .orders import buy_for_note
+from .patience import Patient
 
 log = logging.getLogger("redloom.studio")
 TRIES = 20
 """Ports tried, one after another, where the one asked for is taken."""
 GRACE_S = 25
 """Real seconds that requests under way get at the end; containers wait 30 by custom."""
+FILES = 16_384
+"""Open files that we ask the system for."""
 Told = Callable[[str, Options], None]
 
 
@@ -95,7 +100,8 @@ async def opened(
 ) -> AsyncIterator[tuple[House, Guard]]:
     """The house and its door, at work; on leaving it is put in order. ``engine``: the caller's."""
     made = engine or _engine(options, settings)
-    async with made:
+    async with observing() as watch, made:
+        watch(made)
         house = await open_house(options, settings, made)
         mcp = endpoint_for(house)
         guard = create_app(house, mcp)
@@ -127,19 +133,31 @@ def _engine(options: Options, settings: Settings | None) -> Engine:
     return Engine(names, settings=settings, jobs=settings.jobs)
 
 
+def make_room() -> None:
+    """Raise this process's limit on open files as far as it may: a thousand event streams are as
+    many files, and the usual limit is 1,024.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 async def serve(options: Options, settings: Settings, told: Told) -> None:
     """Listen until a signal ends it. ``told`` hears the address once it is open.
 
     Raises BadInput where the options are not safe or no port is free.
     """
     checked(options)
+    make_room()
     plug = bound(options.host, options.port)
     options = replace(options, port=plug.getsockname()[1])
     async with opened(options, settings) as (house, guard):
         config = uvicorn.Config(
             guard, lifespan="off", proxy_headers=False, server_header=False, access_log=False,
             log_config=None, timeout_graceful_shutdown=GRACE_S, timeout_keep_alive=30,
-            h11_max_incomplete_event_size=64 * 1024, ws="none",
+            h11_max_incomplete_event_size=64 * 1024, ws="none", http=Patient,
         )  # fmt: skip
         server = Server(config, lambda: drain(house, guard))
         told(f"http://{_shown(options.host)}:{options.port}{options.base}/", options)

@@ -36,10 +36,11 @@ async def picture(name: str, request: Request, house: Here) -> Response:
 
 
 @router.get("/api/previews/{name}", tags=["pictures"], response_class=Response)
-async def preview(name: str, house: Here) -> Response:
+async def preview(name: str, house: Here, caller: Who) -> Response:
     """A picture in the making, small and rough: a JPEG, another one every few steps."""
     data = house.engine.previews.of(name)
-    if not data:
+    # The name is a hash of what is asked for: whoever guesses another's prompt can work it out.
+    if not data or (caller.sees and not await house.memory.is_wanted_by(name, caller.sees)):
         raise not_found("没有这张预览。", "There is no such preview.")
     return Response(data, media_type="image/jpeg", headers={"Cache-Control": "no-store"})
 
