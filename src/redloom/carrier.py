@@ -206,6 +206,7 @@ class Carrier:
         spent = sum((await self.records.spending(run.id)).billed.values())
         purse = Purse(cap, millionths(await self.records.committed(run.id)), millionths(spent))
         carried = self._runs[run.id] = Carried(run, purse)
+        self.ask_again(run)
         if run.out:
             await offload(clear_parts, Path(run.out))
         counts = await self.records.counts(run.id)
@@ -224,9 +225,17 @@ class Carrier:
             if row["run"] == run.id and row["job_status"] == "pending":
                 self.resume(carried, row)
 
+    def ask_again(self, run: Run) -> None:
+        """Whoever begins, resumes or retries a run has perhaps paid the bill or put in a new key
+        meanwhile: its stopped endpoints are asked once more. What still refuses stops again."""
+        for live in self._allowed(Carried(run, Purse())):
+            live.gate.stopped = ""
+
     async def _refresh(self, carried: Carried, now: Run | None) -> None:
         """What other processes changed about a run: paused, cancelled, resumed, orphaned."""
         if now is not None and self.owner_lives(now.owner):
+            if now.owner != carried.run.owner:
+                self.ask_again(now)
             if not carried.run.complete:
                 carried.exhausted = False
             carried.run, carried.stopping = now, False

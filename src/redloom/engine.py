@@ -353,6 +353,8 @@ class Engine:
         await self.records.reopen(run.id, ("in-doubt", "unpaid", "cancelled"))
         environment = json.dumps(self.environment(endpoints), sort_keys=True)
         await self.records.own_run(run.id, self.workspace.token, environment, budget=budget)
+        if self._carrier is not None:
+            self._carrier.ask_again(await self._must(run.id))
         self._look()
 
     async def _fill(
