@@ -126,7 +126,9 @@ def _atoms(text: str, names: tuple[str, ...] = ()) -> tuple[_Atom, ...]:
             joined = out[-1].text + token
             out[-1] = _Atom(joined, width_em(joined.rstrip()), out[-1].break_cost)
         else:
-            out.append(_Atom(token, width_em(token), _break_cost(before, token, at in borders, depth)))
+            out.append(
+                _Atom(token, width_em(token), _break_cost(before, token, at in borders, depth))
+            )
         depth = max(
             0,
             depth + sum(c in "「『“（《【" for c in token) - sum(c in "」』”）》】" for c in token),
