@@ -543,6 +543,7 @@ class Carrier:
             return False
         known = job or Job.of_task(row)
         carried.asked_at(known, live.name)
+        carried.tally(known).asked = row["intent_at"]
         carried.hand[known.id] = known
         if row["state"] in ("doubt", "intent"):
             self.begin(carried, known, self.maker.lookout.add(Lost.of(row, live, carried, known)))
@@ -561,7 +562,7 @@ class Carrier:
         price: tuple[float | None, str],
     ) -> None:
         """Tell the watchers, and let those who waited for the same picture go on."""
-        carried.done(job)
+        asked = carried.done(job)
         carried.shown = carried.shown or ending.status == "ok"
         money = money_told(carried, ending, price)
         if money is not None:
@@ -571,6 +572,7 @@ class Carrier:
                 at=ending.ended, run=job.run, row=job.row, take=job.take, status=ending.status,
                 file=ending.file, endpoint=live.name if live else "", error=ending.error,
                 code=ending.code, price=price[0], currency=price[1],
+                seconds=0.0 if asked is None else round(ending.ended - asked, 3),
             )
         )  # fmt: skip
         for waiting, twin in self._keys.pop(job.key, []):
