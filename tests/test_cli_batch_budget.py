@@ -52,6 +52,22 @@ def test_a_run_that_nobody_carries_is_not_called_under_way(service: Service) -> 
     """A wrong key: the run waits for a person, and the list says so, in the reader's language."""
     service.begin("--keys", "sk-other=a")
     prompts(service.folder, 2)
-    assert run(service, "batch", "p.txt", "--out", "X").returncode == 1
+    ended = run(service, "batch", "p.txt", "--out", "X", "--lang", "en")
+    assert ended.returncode == 1
+    assert "When that is settled: redloom resume" in ended.stderr
     assert "waits for you" in run(service, "runs", "--lang", "en").stdout
     assert "等你处理" in run(service, "runs", "--lang", "zh").stdout
+
+
+def test_a_dry_run_says_what_would_stop_the_real_one(service: Service) -> None:
+    """Another input in the same folder; a model that nobody here knows, with what was meant."""
+    service.begin()
+    prompts(service.folder, 1)
+    assert run(service, "batch", "p.txt", "--out", "X").returncode == 0
+    prompts(service.folder, 2)
+    done = run(service, "batch", "p.txt", "--out", "X", "--dry-run", "--lang", "en")
+    assert "X holds another run" in done.stderr
+    assert "X holds" not in run(service, "batch", "p.txt", "--out", "X", "--dry-run", "--extend", "--lang", "en").stderr  # fmt: skip
+    odd = run(service, "batch", "p.txt", "--out", "Y", "-m", "wan2.6-t2", "--dry-run", "--lang", "en")  # fmt: skip
+    assert "did you mean wan2.6-t2i?" in odd.stdout
+    assert "2 pictures of unknown price." in odd.stdout

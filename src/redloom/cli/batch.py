@@ -224,12 +224,21 @@ def batch(common: Common, prompts: str, **given: Any) -> int:
         if budget is not None:
             _tell_budget(common, settings, plan, estimate, budget)
         if given["dry_run"]:
+            _tell_room(common, settings, plan)
             return 0
         _ask(common, settings, plan, estimate, budget)
         return asyncio.run(_carry(common, settings, names, plan, budget))
     finally:
         if prompts == "-":
             source.unlink(missing_ok=True)
+
+
+def _tell_room(common: Common, settings: Settings, plan: Plan) -> None:
+    """A dry run says too what would stop the real one at once."""
+    from .batch_budget import another_lies_there
+
+    if another_lies_there(plan, settings.workspace):
+        common.warn(_taken(plan).text)
 
 
 def _tell_budget(

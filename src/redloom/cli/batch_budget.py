@@ -9,12 +9,16 @@ import asyncio
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from redloom.lang import Text
 from redloom.money import Budget, Estimate, Money
 from redloom.spending import Spending
 
 from .batch_plan import Plan
+
+if TYPE_CHECKING:
+    from redloom.records import Run
 
 
 def budget_text(
@@ -68,6 +72,29 @@ def _reach(estimate: Estimate, currency: str, left: Decimal) -> Text:
         f"约够 {paid} 张，其余 {estimate.count - paid} 张记为“预算外”，以后可以接着做。",
         f"pays for about {paid}; the other {estimate.count - paid} end as unpaid and can be made later.",
     )
+
+
+def another_lies_there(plan: Plan, workspace: Path) -> bool:
+    """Whether the folder is another run's, so that this command would end without asking for it."""
+    if plan.given["extend"] or plan.given["overwrite"]:
+        return False
+    there = asyncio.run(_runs_there(plan, workspace))
+    return bool(there) and all(run.digest != plan.digest for run in there)
+
+
+async def _runs_there(plan: Plan, workspace: Path) -> list[Run]:
+    from redloom.engine import absolute
+    from redloom.journal import Journal
+    from redloom.records import Records
+
+    path = workspace / "journal.db"
+    if not path.is_file():
+        return []
+    journal = Journal(path).open()
+    try:
+        return await Records(journal).runs_into(absolute(plan.out))
+    finally:
+        journal.close()
 
 
 async def _spent(plan: Plan, workspace: Path) -> Spending:

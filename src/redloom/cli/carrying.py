@@ -180,6 +180,12 @@ def _next_step(common: Common, run: Run, counts: Mapping[str, int], stopped: boo
         )
     elif counts.get("pending", 0) and not run.note:
         common.hint("同样的命令会接着做。", "The same command goes on.")
+    if run.note:
+        line = f"redloom {_same_place(common)}resume {shlex.quote(run.id)}"
+        common.hint(
+            f"处理好以后接着做：{line}，或同样的命令。",
+            f"When that is settled: {line}, or the same command.",
+        )
     if counts.get("unpaid", 0):
         common.hint(
             "预算用完了；同样的命令加大 --budget 会接着做。",
