@@ -27,7 +27,7 @@ from .guard import Guard
 from .house import House, open_house, usable_endpoints, watch_metrics
 from .mcp_mount import endpoint_for
 from .options import Options, checked
-from .orders import buy_for_note
+from .orders import append_to_note, buy_for_note
 
 log = logging.getLogger("redloom.studio")
 TRIES = 20
@@ -101,6 +101,7 @@ async def opened(
         house.feed.start()
         watch_metrics(house)
         house.notes.buy = partial(buy_for_note, house)
+        house.notes.append = partial(append_to_note, house)
         await house.attendants.start()
         await house.notes.start()
         async with mcp.running():
