@@ -6,7 +6,12 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from redloom.compat import AsyncImageService, ImageGenerationResult, read_image_prompts
+from redloom.compat import (
+    AsyncImageService,
+    ImageGenerationResult,
+    ImageGenerator,
+    read_image_prompts,
+)
 from redloom.endpoint import Endpoint
 from redloom.engine import Engine
 from redloom.testing import FakeProvider, JumpingClock, run
@@ -174,3 +179,25 @@ def test_image_prompts_files_are_read() -> None:
         (2, False, "槐树"),
     ]
     assert [p["prompt"] for p in read_image_prompts("a cat\n\na dog")] == ["a cat", "a dog"]
+
+
+class AtOnce(Service):
+    """A service that answers at once."""
+
+    async def generate_single_image_async(
+        self, prompt: str, *_more: Any, **_how: Any
+    ) -> ImageGenerationResult:
+        await asyncio.sleep(0)
+        return ImageGenerationResult(True, f"https://e.invalid/{prompt}")
+
+
+def test_the_serial_class_works_where_a_loop_runs_already() -> None:
+    """In a notebook's cell or an ``async def`` of a web program: it waits beside that loop."""
+    generator = ImageGenerator(CONFIG)
+    generator.service = AtOnce()
+
+    async def cell() -> str | None:
+        return generator.generate_single_image("cat")
+
+    assert asyncio.run(cell()) == "https://e.invalid/cat"
+    assert generator.generate_single_image("cat") == "https://e.invalid/cat"

@@ -112,6 +112,71 @@ def test_an_empty_account_stops_the_endpoint_and_says_so(tmp_path: Path) -> None
     with_engine(tmp_path, work, rate=1.0)
 
 
+def test_after_the_bill_is_paid_a_resume_asks_again(tmp_path: Path) -> None:
+    """The same process, which may serve for months: paid up, resumed, everything is made; while
+    it is still unpaid a resume costs one request and no money."""
+    unpaid = [True]
+
+    def script(_asked: Asked, _number: int) -> Fate | ServiceError:
+        return AccountEmpty("欠费了", "in arrears") if unpaid[0] else "made"
+
+    async def work(engine: Engine, provider: FakeProvider) -> None:
+        provider.script = script
+        await engine.generate([f"p{k}" for k in range(5)], out=tmp_path / "o")
+        (record,) = await engine.records.runs()
+        asked = provider.submits
+        await engine.resume(record.id)
+        assert [r async for r in engine.follow(record.id)] == []
+        assert provider.submits > asked
+        assert provider.billed() == 0
+        unpaid[0] = False
+        await engine.resume(record.id)
+        rest = [r async for r in engine.follow(record.id)]
+        assert statuses(rest) == ["ok"] * 5
+
+    with_engine(tmp_path, work, rate=1.0)
+
+
+def test_another_process_asks_a_stopped_endpoint_again(tmp_path: Path) -> None:
+    """``redloom resume`` while a server carries the runs: the server asks again."""
+    clock = JumpingClock()
+    unpaid = [True]
+    provider = FakeProvider(clock.now)
+    provider.script = lambda _asked, _n: AccountEmpty("欠费", "arrears") if unpaid[0] else "made"
+
+    async def main() -> None:
+        async with engine_on(tmp_path, provider, clock) as server:
+            assert await server.wait_to_lead()
+            added = await server.add(["a", "b"], out=tmp_path / "o")
+            assert [r async for r in server.follow(added)] == []
+            unpaid[0] = False
+            async with engine_on(tmp_path, provider, clock) as command:
+                await command.resume(added)
+                assert not command.leads
+                assert statuses([r async for r in command.follow(added)]) == ["ok", "ok"]
+
+    run(main())
+
+
+def test_a_budget_given_later_binds_and_has_its_currency(tmp_path: Path) -> None:
+    """Begun without a budget, gone on with one: what was spent counts, and the currency is known."""
+    prompts = [f"p{k}" for k in range(40)]
+
+    async def work(engine: Engine, provider: FakeProvider) -> None:
+        added = await engine.add(prompts, out=tmp_path / "o")
+        async for _ in engine.follow(added):
+            await engine.pause(added)
+        before = provider.billed()
+        assert 0 < before < 30
+        limit = round(0.2 * (before + 3), 2)
+        await engine.generate(prompts, out=tmp_path / "o", budget=limit, currency="CNY")
+        assert provider.billed() == before + 3
+        (record,) = await engine.records.runs()
+        assert (record.budget, record.currency) == (limit, "CNY")
+
+    with_engine(tmp_path, work)
+
+
 def test_a_refused_row_falls_back(tmp_path: Path) -> None:
     """With a fallback the refused picture comes from there, marked by its endpoint."""
     clock = JumpingClock()

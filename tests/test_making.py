@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from redloom.errors import (
     Throttled,
     Unavailable,
 )
-from redloom.events import Event, Held, Stopped
+from redloom.events import Done, Event, Held, Stopped
 from redloom.testing import FakeProvider, Fate, JumpingClock, fake_endpoint, picture_of, run
 
 Change = Callable[[FakeProvider], None]
@@ -309,3 +310,14 @@ def test_an_answer_lost_while_the_run_is_paused_is_kept(tmp_path: Path) -> None:
     assert {r.row: r.status for r in results} == {1: "ok", 2: "ok", 3: "ok"}
     assert provider.bought_twice() == []
     assert provider.submits == 3
+
+
+def test_an_outcome_tells_how_long_it_took(tmp_path: Path) -> None:
+    """Seconds from the request to the outcome, as beside the picture; a twin asked for nothing."""
+    results, _, events = made_by(tmp_path, ["a", "b", "a"], lambda _provider: None)
+    told = {event.row: event.seconds for event in events if isinstance(event, Done)}
+    beside = json.loads(Path(f"{results[0].path}.json").read_text())
+    assert [result.status for result in results] == ["ok", "ok", "duplicate"]
+    assert told[1] == pytest.approx(beside["seconds"], abs=1.0)
+    assert told[1] > 1.0
+    assert told[3] == 0.0

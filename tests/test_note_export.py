@@ -61,3 +61,9 @@ def test_what_cannot_be_exported_is_told(note: Path, tmp_path: Path) -> None:
         export_note(note, "docx")
     with pytest.raises(BadInput):
         export_note(tmp_path, "zip")
+
+
+def test_a_json_is_named_once(note: Path) -> None:
+    """Beside the folder: its name and .json, not .json twice; another shape's name stays in it."""
+    assert export_note(note, "json").name == f"{note.name}.json"
+    assert export_note(note, "xiaohongshu-mcp").name == f"{note.name}.xiaohongshu-mcp.json"

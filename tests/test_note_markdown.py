@@ -73,3 +73,16 @@ def test_line_ends_inside_a_paragraph() -> None:
     """Between Chinese characters a line end is nothing, between Latin words a space."""
     assert phrases_of(parse("今天\n走了")[0]) == ["今天走了"]
     assert phrases_of(parse("one\ntwo")[0]) == ["one two"]
+
+
+def test_a_source_right_under_the_quotation_is_one() -> None:
+    """``—— somebody`` on the next line of the same paragraph, as people type it; alone it is words."""
+    (quote,) = parse("> 房子是租来的，\n> 但**生活**不是。\n> —— 某本书的扉页\n")
+    assert isinstance(quote, Quote)
+    assert quote.source == "某本书的扉页"
+    (said,) = quote.blocks
+    assert isinstance(said, Paragraph)
+    assert "".join(span.text for span in said.text) == "房子是租来的，但生活不是。"
+    (alone,) = parse("> —— 某人\n")
+    assert isinstance(alone, Quote)
+    assert alone.source == ""

@@ -219,3 +219,18 @@ def test_two_redos_keep_two_versions(note: Path) -> None:
     assert (note / "history/0001/post.json").read_bytes() == first
     assert (note / "history/0002/post.json").read_bytes() == second
     assert (note / "history/0002/01-cover.png").exists()
+
+
+def test_making_it_from_the_story_again_says_that_changes_give_way(note: Path) -> None:
+    """A note changed with redo and then made anew: said once, and the changed one is kept."""
+    redo(note, title="改过的标题")
+    settings = NoteSettings(note, images=2, theme="night")
+    source = read_source(EXAMPLES / "hutong.txt")
+    arguments: dict[str, Any] = {"writer": LocalWriter(), "illustrate": painter("red")}
+    made = asyncio.run(make_note(source, settings, **arguments))
+    assert [text for text in made.warnings if "redo" in text.zh]
+    kept = [path.read_text() for path in (note / "history").glob("*/title.txt")]
+    assert any("改过的标题" in title for title in kept)
+    plain = NoteSettings(note, images=2, theme="memo")
+    again = asyncio.run(make_note(source, plain, **arguments))
+    assert not [text for text in again.warnings if "redo" in text.zh]

@@ -150,3 +150,14 @@ def test_the_story_decides_not_the_machine() -> None:
     source = read_source(EXAMPLES / "article.md")
     assert write(source, Wish()) == write(source, Wish())
     assert all(word.text in source.plain for word in keywords(source.plain))
+
+
+def test_a_headings_number_is_no_part_of_a_title() -> None:
+    """一、中央大街 as a title proposed is 中央大街; so is a tag no everyday English word."""
+    text = "一、中央大街\n\n石头路面像小面包。\n\n二、松花江\n\n江面冻了，可以开车。\n"
+    plan = write(parse_source(text.encode(), "a.txt"), Wish())
+    assert not [title.text for title in plan.titles if "、" in title.text]
+    story = "Keep it warm for six days.\n\nFeed the sourdough every day. On day nine the sourdough sang.\n"
+    tags = write(parse_source(story.encode(), "a.txt"), Wish()).tags
+    assert "sourdough" in tags
+    assert not {"day", "days", "six", "Keep", "Feed"} & set(tags)

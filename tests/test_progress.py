@@ -83,6 +83,22 @@ def test_what_matters_is_said_at_once() -> None:
     )
 
 
+def test_a_status_is_told_in_the_readers_language() -> None:
+    """The remark on a row not made names its status as the end of the run does."""
+    use_language("zh")
+    try:
+        assert remark_on(done(3, 1, "refused")) == "#3 被拒：why [c]"
+    finally:
+        use_language("en")
+    assert remark_on(done(3, 1, "in-doubt")) == "#3 in doubt: why [c]"
+
+
+def test_rows_that_nobody_worked_on_are_no_speed() -> None:
+    """Thousands of unpaid rows in one second are not a thousand pictures a second."""
+    unpaid = seen(*(done(row, 1.0 + row / 100, "unpaid") for row in range(1, 100)))
+    assert unpaid.per_minute() is None
+
+
 def test_plain_lines_are_few() -> None:
     """In a pipe: now and then one line, the end always, the same line never twice."""
     out = io.StringIO()

@@ -28,3 +28,10 @@ def test_what_is_neither_is_named_by_its_place() -> None:
     with pytest.raises(BadInput, match="2"):
         list(prompts_of(["a", {"text": "b"}]))
     assert next(iter(prompts_of([" "]))).problem
+
+
+@pytest.mark.parametrize("alone", ["a red scarf", b"a red scarf", {"prompt": "a"}, Prompt("a")])
+def test_one_prompt_is_no_list_of_letters(alone: object) -> None:
+    """``generate("a red scarf")`` would buy eleven pictures: it is refused before anything is sent."""
+    with pytest.raises(BadInput, match="prompt"):
+        list(prompts_of(alone))  # type: ignore[arg-type]

@@ -386,3 +386,16 @@ def test_the_queue_of_everything(shared: Rig) -> None:
                 if name == "finish":
                     break
     assert seen[-1] == "finish"
+
+
+def test_a_wrong_body_is_told_in_the_readers_language(shared: Rig) -> None:
+    """What pydantic finds wrong is said in Chinese to who reads Chinese, with the field's name."""
+    zh = {"Accept-Language": "zh"}
+    for body, said in (
+        ({"prompts": "a"}, "prompts 不对：要是一个列表"),
+        ({"prompts": ["a"], "n": 0}, "n 不对：不能小于 1"),
+        ({"prompts": ["a"], "in_doubt": "maybe"}, "in_doubt 不对：要是 'wait', 'resubmit' or 'fail' 之一"),
+    ):  # fmt: skip
+        answer = shared.client.post("/api/runs", json=body, headers=zh)
+        assert answer.status_code == 422
+        assert said in answer.json()["error"]["message"]

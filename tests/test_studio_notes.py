@@ -114,7 +114,7 @@ def test_one_stream_tells_the_pictures_too(tmp_path: Path, lang: str) -> None:
 
     def some(provider: FakeProvider) -> None:
         provider.script = lambda asked, _n: "refused" if "two" in asked.prompt else "made"
-        provider.seconds = lambda _prompt: 60.0
+        provider.seconds = lambda _prompt: 400.0
 
     with rig(tmp_path / "ws", change=some) as server:
         form = {"story": STORY, "step": "outline"}
@@ -251,3 +251,39 @@ def test_a_note_goes_on_after_a_restart(tmp_path: Path) -> None:
         assert [one["status"] for one in shown["pictures"]] == ["ok", "ok"]
     assert kept[0].submits == 2
     assert kept[0].bought_twice() == []
+
+
+def test_a_consistent_note_is_drawn_after_its_cover(tmp_path: Path) -> None:
+    """The cover first, the others with it as their reference, in one run within the budget; a
+    picture made anew later is drawn after the same cover."""
+    with rig(tmp_path / "ws") as server:
+        form = {"story": STORY, "images": 3, "consistent": True, "budget": 5}
+        note = server.client.post("/api/notes", json=form).json()["id"]
+        shown = server.wait_note(note)
+        asked = [task.asked for task in server.provider.tasks.values()]
+        assert [len(one.references) for one in asked] == [0, 1, 1]
+        assert len({one.references for one in asked[1:]}) == 1
+        assert [one["status"] for one in shown["pictures"]] == ["ok"] * 3
+        assert shown["money"]["spent"] == {"CNY": 0.6}
+        assert shown["settings"]["consistent"] is True
+        page = next(card["n"] for card in shown["cards"] if (card["picture"] or 0) > 1)
+        server.client.post(f"/api/notes/{note}/pages/{page}", json={"prompt": "a cat on the wall"})
+        server.wait_note(note)
+        last = list(server.provider.tasks.values())[-1].asked
+        assert "a cat on the wall" in last.prompt
+        assert last.references == asked[1].references
+
+
+def test_a_cover_that_is_refused_leaves_the_others_without_reference(tmp_path: Path) -> None:
+    """They are made from their words, and the note says that the look may differ."""
+
+    def first_no(provider: FakeProvider) -> None:
+        provider.script = lambda _asked, number: "refused" if number == 1 else "made"
+
+    with rig(tmp_path / "ws", change=first_no) as server:
+        form = {"story": STORY, "images": 3, "consistent": True}
+        note = server.client.post("/api/notes", json=form).json()["id"]
+        shown = server.wait_note(note)
+        made = [task.asked.references for task in server.provider.tasks.values()]
+        assert made == [()] * 3
+        assert any("画风可能不一致" in one or "differ in look" in one for one in shown["warnings"])

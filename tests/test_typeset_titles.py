@@ -110,3 +110,18 @@ def test_odd_titles() -> None:
     assert choices("")[0].lines == ("",)
     assert choices(" \n ")[0].lines == ("",)
     assert [option.lines for option in choices("龘")] == [("龘",)]
+
+
+def test_a_line_does_not_end_with_the_first_word_of_the_next_clause() -> None:
+    """三十岁，我／把… reads wrongly: the clause begins with its line where there is a choice."""
+    three = next(o for o in choices("三十岁，我把阳台改成了一间小书房") if len(o.lines) == 3)
+    assert three.lines == ("三十岁，", "我把阳台改成了", "一间小书房")
+
+
+def test_a_name_and_a_word_before_an_emoji_stay_whole() -> None:
+    """A name given with the title is not broken in; an emoji does not tear the word before it."""
+    title = "在杨梅竹斜街，吃一碗19块的炸酱面"
+    three = next(o for o in choices(title, names=("杨梅竹斜街",)) if len(o.lines) == 3)
+    assert three.lines[0] == "在杨梅竹斜街，"
+    walk = next(o for o in choices("周末暴走🚶‍♀️杭州三万步🔥") if len(o.lines) == 2)
+    assert walk.lines[0] == "周末暴走🚶‍♀️"

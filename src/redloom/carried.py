@@ -91,6 +91,8 @@ class Tally:
     """How far down the run's chain it is: 0 the run's own endpoints, k the k-th fallback."""
     given_up: GivenUp | None = None
     """How it would have ended at the step before, where that was asked."""
+    asked: float | None = None
+    """When it was last asked for, nominal time."""
 
 
 FRESH = Tally()
@@ -172,10 +174,10 @@ class Carried:
         if not self.stopping:
             self.parked.append(job)
 
-    def done(self, job: Job) -> None:
-        """A job has its outcome."""
+    def done(self, job: Job) -> float | None:
+        """A job has its outcome; when it was last asked for, where it was asked for at all."""
         self.hand.pop(job.id, None)
-        self.tallies.pop(job.id, None)
+        return self.tallies.pop(job.id, FRESH).asked
 
     @property
     def remaining(self) -> int:

@@ -206,6 +206,7 @@ class Carrier:
         spent = sum((await self.records.spending(run.id)).billed.values())
         purse = Purse(cap, millionths(await self.records.committed(run.id)), millionths(spent))
         carried = self._runs[run.id] = Carried(run, purse)
+        self.ask_again(run)
         if run.out:
             await offload(clear_parts, Path(run.out))
         counts = await self.records.counts(run.id)
@@ -224,9 +225,17 @@ class Carrier:
             if row["run"] == run.id and row["job_status"] == "pending":
                 self.resume(carried, row)
 
+    def ask_again(self, run: Run) -> None:
+        """Whoever begins, resumes or retries a run has perhaps paid the bill or put in a new key
+        meanwhile: its stopped endpoints are asked once more. What still refuses stops again."""
+        for live in self._allowed(Carried(run, Purse())):
+            live.gate.stopped = ""
+
     async def _refresh(self, carried: Carried, now: Run | None) -> None:
         """What other processes changed about a run: paused, cancelled, resumed, orphaned."""
         if now is not None and self.owner_lives(now.owner):
+            if now.owner != carried.run.owner:
+                self.ask_again(now)
             if not carried.run.complete:
                 carried.exhausted = False
             carried.run, carried.stopping = now, False
@@ -534,6 +543,7 @@ class Carrier:
             return False
         known = job or Job.of_task(row)
         carried.asked_at(known, live.name)
+        carried.tally(known).asked = row["intent_at"]
         carried.hand[known.id] = known
         if row["state"] in ("doubt", "intent"):
             self.begin(carried, known, self.maker.lookout.add(Lost.of(row, live, carried, known)))
@@ -552,7 +562,7 @@ class Carrier:
         price: tuple[float | None, str],
     ) -> None:
         """Tell the watchers, and let those who waited for the same picture go on."""
-        carried.done(job)
+        asked = carried.done(job)
         carried.shown = carried.shown or ending.status == "ok"
         money = money_told(carried, ending, price)
         if money is not None:
@@ -562,6 +572,7 @@ class Carrier:
                 at=ending.ended, run=job.run, row=job.row, take=job.take, status=ending.status,
                 file=ending.file, endpoint=live.name if live else "", error=ending.error,
                 code=ending.code, price=price[0], currency=price[1],
+                seconds=0.0 if asked is None else round(ending.ended - asked, 3),
             )
         )  # fmt: skip
         for waiting, twin in self._keys.pop(job.key, []):

@@ -12,11 +12,13 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from .engine import Engine, Result, RunOptions
 from .errors import BadInput, BadSettings
@@ -35,6 +37,7 @@ COVER_NEGATIVE = (
 )
 _FLAGS = re.compile(r"--(?:ar\s*\d+:\d+|v\s*\d+(?:\.\d+)?|style\s+\w+)")
 DEFAULT_MODEL = "wan2.6-t2i"
+T = TypeVar("T")
 
 
 class Config(Protocol):
@@ -221,6 +224,20 @@ class AsyncImageService:
         return Engine("dashscope", settings=settings)
 
 
+def _waited(work: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine gives, for a caller that is not one.
+
+    Called where a loop runs already (a notebook's cell, an ``async def`` of a web program), it
+    waits in a thread beside it: that loop stands still meanwhile, as with the old class.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as beside:
+        return beside.submit(copy_context().run, asyncio.run, work).result()
+
+
 class ImageGenerator:
     """The serial class that existed before; one picture after another, on the same engine."""
 
@@ -235,7 +252,7 @@ class ImageGenerator:
 
     def generate_single_image(self, prompt: str, size: str = "1024*1365") -> str | None:
         """The picture's link, or None."""
-        result = asyncio.run(self.service.generate_single_image_async(prompt, size=size))
+        result = _waited(self.service.generate_single_image_async(prompt, size=size))
         return result.image_url if result.success else None
 
     def generate_image_async(self, prompt: str, index: int, is_cover: bool = False) -> str:
@@ -243,7 +260,7 @@ class ImageGenerator:
 
         Raises RuntimeError where no picture was made.
         """
-        result = asyncio.run(self.service.generate_single_image_async(prompt, index, is_cover))
+        result = _waited(self.service.generate_single_image_async(prompt, index, is_cover))
         if not result.success or result.image_url is None:
             raise RuntimeError(result.error or "no picture")
         return result.image_url
@@ -253,7 +270,7 @@ class ImageGenerator:
 
         Raises BadInput for a link that no picture of this workspace came from.
         """
-        source = asyncio.run(self._file_of(image_url))
+        source = _waited(self._file_of(image_url))
         target = Path(save_path)
         write_whole(target, source.read_bytes())
         return str(target)
@@ -264,7 +281,7 @@ class ImageGenerator:
         wanted = read_image_prompts(path.read_text("utf-8-sig"))
         results = []
         for one in wanted:
-            result = asyncio.run(self.service._isolated(one["index"], one))
+            result = _waited(self.service._isolated(one["index"], one))
             if result.success and result.path:
                 name = "cover.png" if result.is_cover else f"image_{result.index:02d}.png"
                 shutil.copyfile(result.path, path.with_name(name))

@@ -51,6 +51,8 @@ from .workspace import Workspace
 if TYPE_CHECKING:
     from .settings import EndpointConfig, Settings
 
+NO_BUDGET: tuple[float | None, str] = (None, "")
+"""A run's budget and its currency, where a run goes on with what it had."""
 CHUNK = 500
 """Rows written to the journal in one operation."""
 FOLLOW_S = 0.4
@@ -272,11 +274,13 @@ class Engine:
         if digest is None:
             prompts, digest = _digested(prompts, options)
         if extend is not None:
-            return await self._extend(extend, prompts, options, digest, budget, endpoints)
+            return await self._extend(
+                extend, prompts, options, digest, (budget, currency), endpoints
+            )
         known = await self._known(folder, digest)
         if known is not None:
             await self.records.set_policy(known.id, options.in_doubt)
-            await self._take_again(known, budget, endpoints)
+            await self._take_again(known, (budget, currency), endpoints)
             if not known.complete:
                 await self._begin_filling(known.id, prompts, options, wait)
             return known.id
@@ -328,7 +332,7 @@ class Engine:
         prompts: Iterable[str | Prompt | Mapping[str, Any]],
         options: RunOptions,
         digest: str,
-        budget: float | None,
+        budget: tuple[float | None, str],
         endpoints: Sequence[str] | None,
     ) -> str:
         """Append to a run the prompts that it does not have yet."""
@@ -350,13 +354,17 @@ class Engine:
         return run
 
     async def _take_again(
-        self, run: Run, budget: float | None, endpoints: Sequence[str] | None
+        self, run: Run, budget: tuple[float | None, str], endpoints: Sequence[str] | None
     ) -> None:
         self._taken[run.id] = self.clock.now()
         self._gone.pop(run.id, None)
         await self.records.reopen(run.id, ("in-doubt", "unpaid", "cancelled"))
         environment = json.dumps(self.environment(endpoints), sort_keys=True)
-        await self.records.own_run(run.id, self.workspace.token, environment, budget=budget)
+        await self.records.own_run(
+            run.id, self.workspace.token, environment, budget=budget[0], currency=budget[1]
+        )
+        if self._carrier is not None:
+            self._carrier.ask_again(await self._must(run.id))
         self._look()
 
     async def _fill(
@@ -479,7 +487,7 @@ class Engine:
     async def resume(self, run: str) -> None:
         """Carry a run on from here. Raises BadInput where there is none."""
         record = await self._must(run)
-        await self._take_again(record, None, self._own_of(record))
+        await self._take_again(record, NO_BUDGET, self._own_of(record))
 
     async def cancel(self, run: str) -> bool:
         """Give up what is not paid for yet."""
@@ -494,7 +502,7 @@ class Engine:
         if soften:
             await self.records.allow_softening(run)
         number = await self.records.reopen(run, AGAIN)
-        await self._take_again(record, None, self._own_of(record))
+        await self._take_again(record, NO_BUDGET, self._own_of(record))
         return number
 
     async def _control(self, run: str, state: str, *from_states: str) -> bool:

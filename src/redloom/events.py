@@ -134,6 +134,7 @@ class Done(Event):
     error: str = ""
     code: str = ""
     seconds: float = 0.0
+    """Nominal, from the request that brought the outcome; 0 where nobody was asked."""
     price: float | None = None
     currency: str = ""
 

@@ -204,7 +204,8 @@ UPDATE runs SET complete = 1, total = (SELECT count(*) FROM jobs WHERE run = :id
 -- name: own_run
 UPDATE runs SET owner = :owner, note = '', environment = :environment,
   state = 'open',
-  budget = CASE WHEN :set_budget THEN :budget ELSE budget END
+  budget = CASE WHEN :set_budget THEN :budget ELSE budget END,
+  currency = CASE WHEN :currency = '' THEN currency ELSE :currency END
 WHERE id = :id;
 
 -- name: set_note

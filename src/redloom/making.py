@@ -119,6 +119,7 @@ class Maker:
         slot = Slot(live.gate)
         attempt = Attempt(self.records, self.clock, live, job, fitted.asked, self.floor.epoch)
         price = live.price(fitted.asked).amount
+        carried.tally(job).asked = self.clock.now()
         try:
             answer = await self.surely(attempt.submit())
         except AnswerLost:

@@ -234,6 +234,10 @@ class Estimate:
                 f"{self.count} 张，估计 {self.total}。",
                 f"{_pictures(self.count)}, about {self.total}.",
             )
+        if self.unknown == self.count:
+            return Text(
+                f"{self.count} 张，价格未知。", f"{_pictures(self.count)} of unknown price."
+            )
         return Text(
             f"{self.count} 张，已知价格的部分约 {self.total}，另有 {self.unknown} 张价格未知。",
             f"{_pictures(self.count)}, about {self.total} for those of known price; "

@@ -138,7 +138,7 @@ class Tally:
         if event.price and event.run not in self._told:
             self.bills[event.run] = self.bills.get(event.run, 0.0) + event.price
             self.currency = event.currency
-        if event.status != "duplicate":
+        if event.status not in _NOBODY_WORKED:
             self.recent.append(event.at)
 
     def per_minute(self) -> float | None:
@@ -265,6 +265,17 @@ class LiveLine:
         return Columns([bar, Words(self.tally.line())], padding=(0, 2))
 
 
+STATUSES = {
+    "ok": Text("完成", "ok"), "duplicate": Text("重复", "twins"), "invalid": Text("有误", "invalid"),
+    "refused": Text("被拒", "refused"), "failed": Text("失败", "failed"),
+    "in-doubt": Text("存疑", "in doubt"), "cancelled": Text("已取消", "cancelled"),
+    "unpaid": Text("预算外", "unpaid"), "pending": Text("待做", "pending"),
+}  # fmt: skip
+"""The outcomes' names, as a person reads them at a terminal."""
+
+_NOBODY_WORKED = ("duplicate", "unpaid", "cancelled", "invalid")
+"""Outcomes that say nothing of the speed."""
+
 _ONLY_COUNTED = ("ok", "duplicate", "unpaid", "cancelled")
 """Outcomes that need no line each: an empty budget or a cancelled run may leave thousands."""
 
@@ -273,7 +284,9 @@ def remark_on(event: Event) -> str:
     """What a person has to hear at once, or an empty text."""
     if isinstance(event, Done) and event.status not in _ONLY_COUNTED:
         row = f"#{event.row}" + (f"_{event.take}" if event.take > 1 else "")
-        return f"{row} {event.status}: {event.error}" + (f" [{event.code}]" if event.code else "")
+        code = f" [{event.code}]" if event.code else ""
+        status = STATUSES.get(event.status, Text(event.status, event.status))
+        return str(Text(f"{row} {status.zh}：{event.error}{code}", f"{row} {status.en}: {event.error}{code}"))  # fmt: skip
     if isinstance(event, Stopped):
         return f"{event.endpoint}: {event.reason}"
     if isinstance(event, Retrying) and event.until - event.at > 20:

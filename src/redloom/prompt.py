@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .errors import BadInput
+from .lang import Text
 
 Size = tuple[int, int]
 _SIZE = re.compile(r"^\s*(\d{1,5})\s*[xX*×:]\s*(\d{1,5})\s*$")
@@ -55,16 +56,26 @@ _NAMED = ("id", "n", "take", "size", "seed", "negative", "model", "options", "fi
 """What a mapping may say beside its words, under the names of `Prompt`."""
 
 
+EMPTY = Text("提示词是空的。", "The prompt is empty.")
+"""What is wrong with a prompt without words."""
+
+
 def prompts_of(asked: Iterable[str | Prompt | Mapping[str, Any]]) -> Iterator[Prompt]:
     """Prompts from what a caller has at hand: strings, prompts, or mappings with ``prompt``.
 
-    Raises BadInput for anything else, naming its position.
+    Raises BadInput for anything else, naming its position; for one string too, which would be a
+    picture of each of its letters.
     """
+    if isinstance(asked, str | bytes | Mapping | Prompt):
+        raise BadInput(
+            "要给一个列表；只要一张图就写 [提示词]。没有花钱。",
+            "A list is wanted; for one picture write [prompt]. Nothing was spent.",
+        )
     for number, one in enumerate(asked, 1):
         if isinstance(one, Prompt):
             yield one
         elif isinstance(one, str):
-            yield Prompt(one, problem="" if one.strip() else "空的提示词 / empty prompt")
+            yield Prompt(one, problem="" if one.strip() else str(EMPTY))
         elif isinstance(one, Mapping) and isinstance(one.get("prompt"), str):
             yield _from_mapping(one)
         else:

@@ -268,13 +268,21 @@ class Records:
         return await self.journal.do(lambda db: db.run("finish_run", id=run), "run done") > 0
 
     async def own_run(
-        self, run: str, owner: str, environment: str, *, budget: float | None = None
+        self,
+        run: str,
+        owner: str,
+        environment: str,
+        *,
+        budget: float | None = None,
+        currency: str = "",
     ) -> None:
-        """``owner`` wants the run carried in its environment; a ``budget`` replaces the old one."""
+        """``owner`` wants the run carried in its environment; a ``budget`` replaces the old one,
+        with its ``currency``."""
         await self.journal.do(
             lambda db: db.run(
                 "own_run", id=run, owner=owner, environment=environment,
                 set_budget=budget is not None, budget=budget,
+                currency=currency if budget is not None else "",
             ),
             "own run",
         )  # fmt: skip

@@ -223,13 +223,35 @@ def batch(common: Common, prompts: str, **given: Any) -> int:
         settings, names = settings_for(known, plan)
         estimate = plan.estimate(settings, names)
         plan.tell(common, estimate)
+        if budget is not None:
+            _tell_budget(common, settings, plan, estimate, budget)
         if given["dry_run"]:
+            _tell_room(common, settings, plan)
             return 0
         _ask(common, settings, plan, estimate, budget)
         return asyncio.run(_carry(common, settings, names, plan, budget))
     finally:
         if prompts == "-":
             source.unlink(missing_ok=True)
+
+
+def _tell_room(common: Common, settings: Settings, plan: Plan) -> None:
+    """A dry run says too what would stop the real one at once."""
+    from .batch_budget import another_lies_there
+
+    if another_lies_there(plan, settings.workspace):
+        common.warn(_taken(plan).text)
+
+
+def _tell_budget(
+    common: Common, settings: Settings, plan: Plan, estimate: Estimate, budget: Budget
+) -> None:
+    """How far the budget goes: part of the answer of a dry run, by the way of a real one."""
+    from .batch_budget import budget_text
+
+    said = budget_text(plan, estimate, budget, settings.workspace, yes=bool(plan.given["yes"]))
+    speak = common.say if plan.given["dry_run"] else common.hint
+    speak(said.zh, said.en)
 
 
 def _ask(

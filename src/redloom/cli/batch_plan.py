@@ -7,6 +7,7 @@ providers.
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -76,6 +77,8 @@ class Plan:
     """The run's fallback in order, with what each charges."""
     _model_of: dict[str, str] = field(default_factory=dict)
     _region_of: dict[str, str] = field(default_factory=dict)
+    _known_of: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """The models that an endpoint's provider knows, by the endpoint's name."""
 
     @classmethod
     def of(cls, name: str, source: Path, given: Mapping[str, Any]) -> Plan:
@@ -189,6 +192,7 @@ class Plan:
         for offer in offers:
             self._model_of[offer.config.name] = offer.config.model
             self._region_of[offer.config.name] = offer.config.region
+            self._known_of[offer.config.name] = offer.models
         chain = self.chain(settings)
         self.spares = [spare_of(settings.endpoint(name)) for name in chain]
         paid = [offer for offer in offers if offer.config.name not in chain]
@@ -255,8 +259,20 @@ class Plan:
         """How the price of a model is known."""
         for name, price in self.prices.items():
             if model in (name, self._model_of.get(name)):
-                return _how_known(price, self._region_of.get(name, ""))
+                strange = _strange(model, self._known_of.get(name, ()))
+                return strange or _how_known(price, self._region_of.get(name, ""))
         return Text("", "")
+
+
+def _strange(model: str, known: tuple[str, ...]) -> Text | None:
+    """A hint where a model's name looks mistyped: unknown here, and nearly one that is known."""
+    close = difflib.get_close_matches(model, known, 1, 0.4)
+    if model in known or not close:
+        return None
+    return Text(
+        f"（价格未知：这里不认识这个模型；是不是 {close[0]}？redloom models 列出已知的）",
+        f"(price unknown: not a model known here; did you mean {close[0]}? redloom models lists them)",
+    )
 
 
 def _how_known(price: Price, region: str) -> Text:
@@ -338,6 +354,7 @@ class _Offer:
         from redloom import providers
 
         made = providers.load(self.config.provider)
+        self.models: tuple[str, ...] = getattr(made, "MODELS", ())
         self.provider = made.create(self.config.endpoint(), Tools(key=self.config.api_key))
         self.sizes = self.provider.capabilities().sizes
 

@@ -19,6 +19,7 @@ from redloom.engine import Engine
 from redloom.lang import Text
 from redloom.manifest import Keeper, line_of, rows_of
 from redloom.money import Money
+from redloom.progress import STATUSES, watcher
 from redloom.records import Run
 from redloom.spending import Spending
 
@@ -31,12 +32,6 @@ if TYPE_CHECKING:
 SHOWN = 20
 """Failures listed at the end; the manifest has them all."""
 GOOD = ("ok", "duplicate")
-STATUSES = {
-    "ok": Text("完成", "ok"), "duplicate": Text("重复", "twins"), "invalid": Text("有误", "invalid"),
-    "refused": Text("被拒", "refused"), "failed": Text("失败", "failed"),
-    "in-doubt": Text("存疑", "in doubt"), "cancelled": Text("已取消", "cancelled"),
-    "unpaid": Text("预算外", "unpaid"), "pending": Text("待做", "pending"),
-}  # fmt: skip
 
 
 async def attend(common: Common, engine: Engine, run_id: str, *, wanted: int = 0) -> int:
@@ -44,8 +39,6 @@ async def attend(common: Common, engine: Engine, run_id: str, *, wanted: int = 0
 
     ``wanted``: how many pictures it wants, where its rows may not all be in the journal yet.
     """
-    from redloom.progress import watcher
-
     run = await engine.records.run(run_id)
     assert run is not None
     leave = engine.stream_of_events.watch(
@@ -154,7 +147,7 @@ async def _report(
     failures = sum(counts.get(name, 0) for name in ("refused", "failed", "in-doubt", "invalid"))
     if failures:
         await asyncio.to_thread(_list_failures, common, engine, run.id)
-    _next_step(common, run, counts)
+    _next_step(common, run, counts, stopped)
 
 
 def _list_failures(common: Common, engine: Engine, run: str) -> None:
@@ -178,10 +171,21 @@ def _list_failures(common: Common, engine: Engine, run: str) -> None:
         )
 
 
-def _next_step(common: Common, run: Run, counts: Mapping[str, int]) -> None:
+def _next_step(common: Common, run: Run, counts: Mapping[str, int], stopped: bool) -> None:
     """The one command that redoes just what is not there."""
-    if counts.get("pending", 0) and not run.note:
+    if counts.get("pending", 0) and run.state == "paused" and not stopped:
+        common.hint(
+            f"这一批在别处暂停了；redloom {_same_place(common)}resume {run.id} 或同样的命令会接着做。",
+            f"The run was paused elsewhere; redloom {_same_place(common)}resume {run.id} or the same command goes on.",
+        )
+    elif counts.get("pending", 0) and not run.note:
         common.hint("同样的命令会接着做。", "The same command goes on.")
+    if run.note:
+        line = f"redloom {_same_place(common)}resume {shlex.quote(run.id)}"
+        common.hint(
+            f"处理好以后接着做：{line}，或同样的命令。",
+            f"When that is settled: {line}, or the same command.",
+        )
     if counts.get("unpaid", 0):
         common.hint(
             "预算用完了；同样的命令加大 --budget 会接着做。",

@@ -16,11 +16,20 @@ from redloom.endpoint import Price
 from redloom.engine import Engine, RunOptions
 from redloom.events import Watcher
 from redloom.image import write_whole
-from redloom.lang import Text
 from redloom.note.bundle import extension
-from redloom.note.from_run import able, illustrated, label_card, price_of
+from redloom.note.from_run import (
+    LATER,
+    NO_COVER,
+    SETTLED,
+    able,
+    illustrated,
+    label_card,
+    no_reference,
+    price_of,
+    prompt_of,
+    with_reference,
+)
 from redloom.note.illustrator import Illustrated, PictureWanted
-from redloom.note.pictures import in_the_look_of_it
 from redloom.observe import observing
 from redloom.prompt import Prompt, with_digest
 from redloom.route import Live
@@ -33,25 +42,6 @@ SayPrice = Callable[[int, Price, str], None]
 spent; it may raise to stop."""
 _SOME = ("reference.png",)
 """A reference as far as a price is concerned."""
-_SETTLED = ("ok", "duplicate", "refused", "failed", "invalid")
-"""Outcomes of a cover after which its pages need not wait for it."""
-NO_COVER = Text(
-    "封面没有画成，其余的图没有可参照的，画风可能不一致。",
-    "The cover's picture was not made, so the others had no reference and may differ in look.",
-)
-LATER = Text(
-    "要等封面画好才能照着画；再运行一次会接着做，没有花钱。",
-    "It waits for the cover's picture, its reference; the same command goes on. Nothing was spent.",
-)
-
-
-def no_reference(names: Sequence[str]) -> Text:
-    """Why a note asked to be consistent is not: no endpoint's model takes a reference."""
-    which = ", ".join(names)
-    return Text(
-        f"{which} 的模型不收参考图，其余的图没有照封面来画，画风可能不一致。",
-        f"The model of {which} takes no reference picture, so the others were drawn without the cover before them and may differ in look.",
-    )
 
 
 def dearest(prices: Sequence[tuple[Price, str]]) -> tuple[Price, str]:
@@ -158,7 +148,7 @@ class _Work:
             why = no_reference([live.name for live in self.own])
             plain = [replace(one, reference=None) for one in wanted]
             return [replace(one, remark=why) for one in await self.made(plain)]
-        prompts = [_prompt(one, kept.get(one.row, "")) for one in wanted]
+        prompts = [prompt_of(one, kept.get(one.row, "")) for one in wanted]
         some = kept or 0 < len(chosen) < len(self.own)
         return await self._run(wanted, prompts, chosen if some else None)
 
@@ -176,7 +166,7 @@ class _Work:
         self.spent += await engine.records.committed(run)
         rows = await engine.records.rows(run, (0, 0), len(prompts))
         made = [await illustrated(one, by_row.get(at), rows) for at, one in enumerate(wanted, 1)]
-        return [_with_reference(one, asked.reference) for one, asked in zip(made, wanted, strict=True)]  # fmt: skip
+        return [with_reference(one, asked.reference) for one, asked in zip(made, wanted, strict=True)]  # fmt: skip
 
     async def _keep(self, data: bytes) -> str:
         """A reference as the request has it: a file of the workspace, known by its content."""
@@ -189,17 +179,4 @@ class _Work:
 
 def _is_over(leader: Illustrated | None) -> bool:
     """Whether nothing more will become of the picture that others wait for."""
-    return leader is None or leader.ok or leader.record.get("status") in _SETTLED
-
-
-def _prompt(wanted: PictureWanted, reference: str) -> Prompt:
-    words = in_the_look_of_it(wanted.prompt) if reference else wanted.prompt
-    references = (reference,) if reference else ()
-    return Prompt(words, id=wanted.purpose, size=wanted.ratio, references=references)
-
-
-def _with_reference(one: Illustrated, reference: bytes | None) -> Illustrated:
-    if reference is None:
-        return one
-    sha = hashlib.sha256(reference).hexdigest()
-    return replace(one, record=one.record | {"reference_sha256": sha})
+    return leader is None or leader.ok or leader.record.get("status") in SETTLED

@@ -384,8 +384,9 @@ def _say_price(
     """The price of ``number`` pictures, ``led`` of them after the first one."""
     from redloom import providers
     from redloom.endpoint import Asked, Tools
+    from redloom.note.from_run import no_reference
 
-    from .illustrate import dearest, no_reference
+    from .illustrate import dearest
 
     prices: list[tuple[Price, str]] = []
     able: list[tuple[Price, str]] = []

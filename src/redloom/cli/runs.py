@@ -1,6 +1,7 @@
 """The queue: ``runs``, ``show``, ``pause``, ``resume``, ``cancel``, ``retry``.
 
-May import: memory, observe, private, clock, manifest, money, workspace, cli.common, cli.carrying,
+May import: progress, memory, observe, private, clock, manifest, money, workspace, cli.common,
+cli.carrying,
 errors, lang, and at the
 call journal, records, engine.
 """
@@ -33,10 +34,10 @@ _STATES = {
 def runs(common: Common, limit: int) -> None:
     """The command."""
 
-    async def tell(records: Records, _workspace: Path) -> int:
+    async def tell(records: Records, workspace: Path) -> int:
         found = await records.runs(limit)
         for run in found:
-            await _tell_run(common, records, run)
+            await _tell_run(common, records, workspace, run)
         if not found:
             common.hint("队列是空的。", "The queue is empty.")
         return 0
@@ -59,7 +60,9 @@ def runs(common: Common, limit: int) -> None:
 @click.argument("run")
 def show(common: Common, run: str, status: tuple[str, ...]) -> int:
     """The command; exit status as `batch` would have it."""
-    from .carrying import STATUSES, status_of
+    from redloom.progress import STATUSES
+
+    from .carrying import status_of
 
     if wrong := [name for name in status if name not in STATUSES]:
         known = ", ".join(STATUSES)
@@ -67,9 +70,9 @@ def show(common: Common, run: str, status: tuple[str, ...]) -> int:
             f"没有“{wrong[0]}”这种状态；有：{known}。", f"“{wrong[0]}” is none of {known}."
         )
 
-    async def tell(records: Records, _workspace: Path) -> int:
+    async def tell(records: Records, workspace: Path) -> int:
         found = await find(records, run)
-        await _tell_run(common, records, found)
+        await _tell_run(common, records, workspace, found)
         await _tell_money(common, records, found)
         await asyncio.to_thread(_rows, common, records, found.id, status)
         if found.note:
@@ -226,10 +229,22 @@ def _not_open(run: Run) -> BadInput:
     )
 
 
-async def _tell_run(common: Common, records: Records, run: Run) -> None:
-    from redloom.clock import iso
+def _state_of(run: Run, workspace: Path) -> Text:
+    """A run's state as a person needs it: an open one may wait for them, or for nobody at all."""
+    from redloom.workspace import Workspace
 
-    from .carrying import STATUSES, spent_text
+    if run.state == "open" and run.note:
+        return Text("等你处理", "waits for you")
+    if run.state == "open" and not Workspace(workspace).lives(run.owner):
+        return Text("停着没人做", "open, nobody at work")
+    return _STATES.get(run.state, Text(run.state, run.state))
+
+
+async def _tell_run(common: Common, records: Records, workspace: Path, run: Run) -> None:
+    from redloom.clock import iso
+    from redloom.progress import STATUSES
+
+    from .carrying import spent_text
 
     counts, spending = await records.counts(run.id), await records.spending(run.id)
     endpoints = sorted(run.environment.get("places", {}))
@@ -244,11 +259,11 @@ async def _tell_run(common: Common, records: Records, run: Run) -> None:
     shown = [(STATUSES[name], number) for name, number in counts.items() if name in STATUSES]
     zh = " ".join(f"{text.zh} {number}" for text, number in shown)
     en = " ".join(f"{number} {text.en}" for text, number in shown)
-    state, money = _STATES.get(run.state, Text(run.state, run.state)), spent_text(spending)
+    state, money = _state_of(run, workspace), spent_text(spending)
     where = f"{'、'.join(endpoints)} → {run.out or '-'}"
     common.say(
-        f"{run.id}  {state.zh}  {zh}  {money.zh}  {where}",
-        f"{run.id}  {state.en}  {en}  {money.en}  {where}",
+        f"{run.id}  {state.zh}  {zh}  {money.zh.rstrip('。')}  {where}",
+        f"{run.id}  {state.en}  {en}  {money.en.rstrip('.')}  {where}",
     )
 
 
@@ -274,8 +289,7 @@ async def _tell_money(common: Common, records: Records, run: Run) -> None:
 
 def _rows(common: Common, records: Records, run: str, wanted: tuple[str, ...] = ()) -> None:
     from redloom.manifest import line_of, rows_of
-
-    from .carrying import STATUSES
+    from redloom.progress import STATUSES
 
     for row in rows_of(records.journal, run):
         if wanted and row["status"] not in wanted:

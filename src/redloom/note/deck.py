@@ -24,7 +24,7 @@ from redloom.typeset.content import (
 
 from .pages import Page, breaks_for, is_picture, letters, paginate, split, weight
 from .plan import NotePlan, PicturePrompt
-from .text import phrases_of
+from .text import CLOSERS, EDGES, phrases_of, sentences
 
 if TYPE_CHECKING:
     from redloom.typeset.cards import Card, Sheet
@@ -82,7 +82,9 @@ def draw(
     if needed > room or lost:
         share = whole / max(1, sum(map(weight, plan.blocks)))
         drawn = _shortened(drawn, pictures, look, room)
-        return _said(drawn, _cut_text(round(needed * share), room, drawn.plan))
+        needed = round(needed * share)
+        more = pages is not None and room < max_cards - 1
+        return _said(drawn, _cut_text(needed, room, drawn.plan, more_fit=more))
     if pages is not None and needed < pages:
         spread = plan.model_copy(update={"page_breaks": breaks_for(plan.blocks, pages)})
         drawn = _set(spread, pictures, look)
@@ -256,14 +258,16 @@ def _said(drawn: Drawn, warning: Text) -> Drawn:
     return Drawn(drawn.cards, drawn.plan, drawn.shows, drawn.blocks, (warning, *drawn.warnings))
 
 
-def _cut_text(needed: int, room: int, plan: NotePlan) -> Text:
+def _cut_text(needed: int, room: int, plan: NotePlan, *, more_fit: bool) -> Text:
+    """What is not on the cards, and what to do; more pages only where there may be more."""
     said = [text for block in plan.blocks for text in phrases_of(block) if text.strip()]
-    last = said[-1].strip()[-24:] if said else ""
+    last = sentences(said[-1])[-1][-24:].lstrip(EDGES + CLOSERS) if said else ""
+    zh, en = ("，或用 --pages 放宽张数", ", or raise --pages") if more_fit else ("", "")
     return Text(
         f"全文约需 {needed} 张文字卡，这里只放得下 {room} 张：卡片上的文字到“{last}”为止，后面的没有放进去。"
-        "可以删减原文、分成两篇，或用 --pages 放宽张数。",
+        f"可以删减原文、分成两篇{zh}。",
         f"The whole text needs about {needed} text cards and there is room for {room}: the cards end at “{last}”, "
-        "what follows is not on them. Cut the text, make two notes, or raise --pages.",
+        f"what follows is not on them. Cut the text, make two notes{en}.",
     )
 
 

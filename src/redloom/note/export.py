@@ -20,6 +20,10 @@ _FIRST_DAY = (1980, 1, 1, 0, 0, 0)
 """Every entry of a ZIP bears the same time, so that the same note gives the same bytes."""
 
 
+_ENDINGS = {"zip": ".zip", "json": ".json"}
+"""What stands behind the folder's name; for every other shape its name and .json."""
+
+
 def export_note(
     folder: Path, shape: str, to: Path | None = None, *, overwrite: bool = False
 ) -> Path:
@@ -37,7 +41,7 @@ def export_note(
         )
     folder = Path(os.path.normpath(folder.absolute()))
     data = SHAPES[shape](folder, open_record(folder))
-    target = to or folder.parent / f"{folder.name}{'.zip' if shape == 'zip' else f'.{shape}.json'}"
+    target = to or folder.parent / (folder.name + _ENDINGS.get(shape, f".{shape}.json"))
     return _written(target, data, overwrite=overwrite or to is None)
 
 

@@ -1,12 +1,14 @@
 """A run's rows as a note's pictures: what the commands and the studio share.
 
-May import: clock, endpoint, engine, errors, job, journal, lang, metadata, route, note.illustrator.
+May import: clock, endpoint, engine, errors, job, journal, lang, metadata, prompt,
+route, note.illustrator, note.pictures.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from redloom.clock import iso, offload
@@ -17,9 +19,47 @@ from redloom.job import Request
 from redloom.journal import Row
 from redloom.lang import Text
 from redloom.metadata import About, label_for, write_label
+from redloom.prompt import Prompt
 from redloom.route import Live, asked_of
 
 from .illustrator import Illustrated, PictureWanted
+from .pictures import in_the_look_of_it
+
+SETTLED = ("ok", "duplicate", "refused", "failed", "invalid")
+"""Outcomes of a cover after which its pages need not wait for it."""
+
+LATER = Text(
+    "要等封面画好才能照着画；再运行一次会接着做，没有花钱。",
+    "It waits for the cover's picture, its reference; the same command goes on. Nothing was spent.",
+)
+NO_COVER = Text(
+    "封面没有画成，其余的图没有可参照的，画风可能不一致。",
+    "The cover's picture was not made, so the others had no reference and may differ in look.",
+)
+
+
+def no_reference(names: Sequence[str]) -> Text:
+    """Why a note asked to be consistent is not: no endpoint's model takes a reference."""
+    which = ", ".join(names)
+    return Text(
+        f"{which} 的模型不收参考图，其余的图没有照封面来画，画风可能不一致。",
+        f"The model of {which} takes no reference picture, so the others were drawn without the cover before them and may differ in look.",
+    )
+
+
+def prompt_of(wanted: PictureWanted, reference: str = "") -> Prompt:
+    """What is asked for: the picture's words, or, with a reference, those for a picture in its look."""
+    words = in_the_look_of_it(wanted.prompt) if reference else wanted.prompt
+    references = (reference,) if reference else ()
+    return Prompt(words, id=wanted.purpose, size=wanted.ratio, references=references)
+
+
+def with_reference(one: Illustrated, reference: bytes | None) -> Illustrated:
+    """The picture with what it was drawn after on its record."""
+    if reference is None:
+        return one
+    sha = hashlib.sha256(reference).hexdigest()
+    return replace(one, record=one.record | {"reference_sha256": sha})
 
 
 def able(live: Live, wanted: PictureWanted, references: Sequence[str] = ()) -> bool:

@@ -44,6 +44,8 @@ _LATIN_JOINT = re.compile(
     r"(?<=[a-z0-9]) (?=(?:with|by|because|until|that|when|where|while|and|but|before|after|who|which|since)\b)"
 )
 _TELLS = re.compile(r"[我他她你]?(?:问|说|答|回答)[我他她你]?[，,：:]|[我他她](?:说|问)")
+_UNNUMBERED = re.compile(r"^(?:[一二三四五六七八九十]{1,3}、|[0-9]{1,2}[.、．]\s*)(?=\S{2})")
+"""A heading's number, which says nothing in a title: 一、中央大街."""
 _FEELING = re.compile(
     r"我|你|想|怕|爱|舍不得|后悔|值得|明白|忘|够|香|笑|哭|好吃|第一次|(?i:\bI\b|\bmy\b|\byou\b)"
 )
@@ -132,7 +134,7 @@ def _speech(sentence: str) -> Iterator[tuple[str, bool]]:
 
 def _candidate(run: _Run, block: Block, order: float, known: Sequence[Keyword]) -> Candidate:
     return Candidate(
-        text=run.text,
+        text=_UNNUMBERED.sub("", run.text) if isinstance(block, Heading) else run.text,
         score=_quality(run, known)
         - 0.7 * isinstance(block, ListBlock)
         - 1.2 * isinstance(block, Table),

@@ -106,6 +106,7 @@ async def make_note(
         return _unchanged(settings.out)
     if not settings.overwrite:
         folder.check_free(settings.out, source.digest)
+    edited = await offload(_edited, settings.out)
     tell = on_event or (lambda _event: None)
     tell(NoteEvent("writing", Text("写标题和正文", "Writing titles and body")))
     written = await writer.write(source, wish)
@@ -130,7 +131,7 @@ async def make_note(
         settings.out,
         made.post,
         unchanged=False,
-        warnings=made.warnings,
+        warnings=(*edited, *made.warnings),
         pictures=tuple(pictures),
         manifest=tuple(made.manifest),
         findings=made.findings,
@@ -210,6 +211,24 @@ def _unchanged(out: Path) -> NoteResult:
     post = Post(record["title"], record["content"], tuple(record["tags"]), tuple(record["images"]))
     warnings = tuple(Text(*pair) for pair in own.get("warnings", []))
     return NoteResult(out, post, True, warnings)
+
+
+def _edited(out: Path) -> tuple[Text, ...]:
+    """What to say where the note that gives way was changed by hand since it was made."""
+    if not (out / "post.json").is_file():
+        return ()
+    try:
+        versions = folder.open_record(out)["redloom"]["versions"]
+    except (BadInput, LookupError, TypeError):
+        return ()
+    if not any(one.get("what") == "redone" for one in versions):
+        return ()
+    return (
+        Text(
+            f"这篇笔记用 redo 改过；现在是照故事重新做的，改过的旧版在 {out / folder.HISTORY} 里。只换主题或标题，用 redloom redo。",
+            f"This note had been changed with redo; it is now made from the story again, and the changed version is in {out / folder.HISTORY}. To change only theme or title use redloom redo.",
+        ),
+    )
 
 
 def _titled(plan: NotePlan, title: str | None) -> NotePlan:

@@ -212,14 +212,15 @@ def _flat(node: SyntaxTreeNode) -> Inline:
 
 
 def _quote(node: SyntaxTreeNode, open_picture: OpenPicture) -> Iterator[Block]:
-    """A quotation; a last paragraph ``—— somebody`` is its source."""
+    """A quotation; a last line ``—— somebody`` is its source."""
     blocks = list(_blocks(node.children, open_picture))
     source = ""
-    if len(blocks) > 1 and isinstance(blocks[-1], Paragraph):
-        last = "".join(span.text for span in blocks[-1].text)
-        if said := _SOURCE_LINE.match(last):
+    if blocks and isinstance(blocks[-1], Paragraph):
+        above, _, last = node.children[-1].children[0].content.rpartition("\n")
+        said = _SOURCE_LINE.match(last)
+        if said and (above.strip() or len(blocks) > 1):
             source = said["who"].strip()
-            blocks.pop()
+            blocks[-1:] = [Paragraph(parse_inline(above))] if above.strip() else []
     if blocks:
         yield Quote(tuple(blocks), source)
 

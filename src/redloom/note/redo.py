@@ -345,6 +345,8 @@ def _does_not_fit(drawn: Drawn, change: Change) -> BadInput:
     fits = utf16_length(drawn.cards[(change.page or 1) - 1].text)
     length = utf16_length(change.text or "")
     return BadInput(
-        f"第 {change.page} 张放不下这 {length} 字，一张约能放 {fits} 字；请删短一些，或分给相邻的一张。笔记没有改动。",
-        f"Card {change.page} cannot hold these {length} characters, about {fits} fit; shorten them, or move some to the next card. The note is as it was.",
+        f"第 {change.page} 张放不下这 {length} 字，一张约能放 {fits} 字；请删短一些，或分给相邻的一张；"
+        "要多一张，就改故事再运行 redloom note（文字卡不花钱，同样的图不再付钱）。笔记没有改动。",
+        f"Card {change.page} cannot hold these {length} characters, about {fits} fit; shorten them, or move some to the next card. "
+        "For one card more, change the story and run redloom note again (text cards are free, the same pictures are not paid for again). The note is as it was.",
     )

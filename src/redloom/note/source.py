@@ -38,6 +38,9 @@ _NOT_TEXT = {
 _MARKDOWN_SIGNS = re.compile(
     r"^#{1,4} \S|^\|.+\|\s*$|^```|^> \S|\*\*[^*\n]+\*\*|!\[[^\]]*\]\(|^---\n[\w-]+:", re.MULTILINE
 )
+_PASTED = re.compile(r"[\u00ad\u200b\u2060\ufeff]")
+"""What a word processor or a web page leaves between characters and nobody sees: it would stand
+at the head of a title or cut a word in two. Joiners (U+200D) stay: emoji are made of them."""
 _PAIR = re.compile(r"(?P<key>[\w-]{1,30}|[\u4e00-\u9fff]{1,8})\s*[:：]\s*(?P<value>.*)")
 
 
@@ -121,6 +124,7 @@ def decode(data: bytes, name: str = "-") -> str:
     text = text.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     text = re.sub(r"[\u2028\u2029\x0b\x0c\x85]", "\n", text)
     text = re.sub(r"[\x00-\x08\x0e-\x1f\x7f\ufffe\uffff]", "", text)
+    text = _PASTED.sub("", text).replace("\u00a0", " ")
     if not text.strip(" \t\n\u3000\xa0\u200b"):
         raise _empty(name)
     return text

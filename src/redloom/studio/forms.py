@@ -154,6 +154,8 @@ class NoteSettingsForm(Form):
     writer: Literal["auto", "local", "llm"] = "auto"
     endpoint: Names | Name = []
     offline: bool = False
+    consistent: bool = False
+    """One look: the cover's picture is made first and is the reference of the others."""
     budget: Money | None = None
     currency: Currency = ""
 

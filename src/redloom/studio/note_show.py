@@ -154,7 +154,7 @@ _STAGES = {
     "failed": Text("没有做成", "Failed"),
     "cancelled": Text("已取消", "Cancelled"),
 }
-_ASKED = ("theme", "ar", "pages", "images", "style", "writer", "endpoint", "title", "author", "offline", "budget", "currency")  # fmt: skip
+_ASKED = ("theme", "ar", "pages", "images", "style", "writer", "endpoint", "title", "author", "offline", "consistent", "budget", "currency")  # fmt: skip
 
 
 def _settings(asked: Mapping[str, Any]) -> Json:

@@ -26,7 +26,15 @@ from redloom.errors import BadInput, RedloomError
 from redloom.job import AGAIN
 from redloom.journal import Row
 from redloom.lang import Text
-from redloom.note.from_run import illustrated, label_card
+from redloom.note.from_run import (
+    LATER,
+    NO_COVER,
+    SETTLED,
+    illustrated,
+    label_card,
+    no_reference,
+    with_reference,
+)
 from redloom.note.illustrator import Illustrated, PictureWanted
 from redloom.note.make import NoteEvent, NoteSettings, make_note, with_pictures
 from redloom.note.plan import NotePlan
@@ -59,10 +67,14 @@ class Purchase:
     budget: float | None
     currency: str
     take: int
+    later: int = 0
+    """How many more follow in the same run, drawn after the first of these."""
 
 
 Buy = Callable[[Purchase], Awaitable[str]]
 """Begins the run of a purchase; its id."""
+Append = Callable[[str, Purchase], Awaitable[bool]]
+"""Appends a purchase to its note's run; whether an endpoint took the references."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +104,7 @@ class Notes:
     wait: Callable[[str], Awaitable[None]]
     """Until a run is over."""
     buy: Buy | None = None
+    append: Append | None = None
     _work: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
 
@@ -252,36 +265,77 @@ class Notes:
             theme=theme or DEFAULT_THEME, ratio=asked.get("ar") or "3:4",
             offline=bool(asked.get("offline")), title=asked.get("title") or None,
             style=asked.get("style") or "photo", author=asked.get("author") or "", overwrite=True,
+            consistent=bool(asked.get("consistent")),
         )  # fmt: skip
 
     def _illustrator(self, note: str, asked: Json) -> Callable[[Sequence[PictureWanted]], Any]:
         async def illustrate(wanted: Sequence[PictureWanted], /) -> Sequence[Illustrated]:
-            row = self.must(note, "")
-            run = row["run"] or await self._bought(note, asked, wanted)
-            return await self._pictures(run, wanted)
+            first = [one for one in wanted if one.like is None]
+            rest = [one for one in wanted if one.like is not None]
+            run = self.must(note, "")["run"]
+            run = run or await self._bought(note, self._purchase(note, asked, first, len(rest)))
+            made = await self._pictures(run, first)
+            return [*made, *await self._like(run, note, asked, rest, made)] if rest else made
 
         return illustrate
 
-    async def _bought(self, note: str, asked: Json, wanted: Sequence[PictureWanted]) -> str:
-        assert self.buy is not None
-        run = await self.buy(
-            Purchase(
-                note, self.must(note, "")["caller"], wanted, asked.get("endpoint") or (),
-                asked.get("budget"), asked.get("currency") or "", asked["take"],
-            )
+    def _purchase(
+        self, note: str, asked: Json, wanted: Sequence[PictureWanted], later: int = 0
+    ) -> Purchase:
+        return Purchase(
+            note, self.must(note, "")["caller"], wanted, asked.get("endpoint") or (),
+            asked.get("budget"), asked.get("currency") or "", asked["take"], later,
         )  # fmt: skip
+
+    async def _bought(self, note: str, purchase: Purchase) -> str:
+        assert self.buy is not None
+        run = await self.buy(purchase)
         await self._set(note, run=run)
         return run
 
-    async def _pictures(self, run: str, wanted: Sequence[PictureWanted]) -> list[Illustrated]:
-        """The run's pictures, once it is over; one that was left unfinished is taken up again."""
+    async def _like(
+        self,
+        run: str,
+        note: str,
+        asked: Json,
+        rest: Sequence[PictureWanted],
+        made: Sequence[Illustrated],
+    ) -> list[Illustrated]:
+        """The pictures that shall look like the first, behind it in the same run; where there is
+        nothing to look like they are made from their words, with a remark.
+        """
+        leader = made[0]
+        if not leader.ok and leader.record.get("status") not in SETTLED:
+            return [Illustrated(one.row, False, record={"status": "pending"}, error=LATER) for one in rest]  # fmt: skip
+        wanted = [replace(one, reference=leader.data) for one in rest]
+        if await self.engine.records.last_row(run) == len(made):
+            assert self.append is not None
+            await self.append(run, self._purchase(note, asked, wanted))
+        found = await self._pictures(run, wanted, after=len(made))
+        if not leader.ok:
+            return [replace(one, remark=NO_COVER) for one in found]
+        names = asked.get("endpoint") or [live.name for live in self.engine.lives][:1]
+        why = no_reference(names)
+        return [one if one.record.get("reference_sha256") else replace(one, remark=why) for one in found]  # fmt: skip
+
+    async def _pictures(
+        self, run: str, wanted: Sequence[PictureWanted], after: int = 0
+    ) -> list[Illustrated]:
+        """The run's pictures from behind row ``after``, once it is over; one that was left
+        unfinished is taken up again.
+        """
         record = await self.engine.records.run(run)
         if record is not None and record.owner != self.engine.workspace.token:
             await self.engine.resume(run)
         await self.wait(run)
         rows = await self.engine.records.rows(run, (0, 0), 100)
         results = {row["row"]: self.engine.result_of(row) for row in rows}
-        return [await illustrated(one, results.get(at), rows) for at, one in enumerate(wanted, 1)]
+        led = {row["row"] for row in rows if json.loads(row["request"]).get("references")}
+        found = []
+        for at, one in enumerate(wanted, after + 1):
+            made = await illustrated(one, results.get(at), rows)
+            found.append(with_reference(made, one.reference if at in led else None))
+        return found
 
     async def again(self, note: str) -> None:
         """Go on after an outline, a failure or a cancel: only what is missing is made."""

@@ -1,6 +1,6 @@
 """From a request to a run: quota, budget, a request that is repeated, the run itself.
 
-May import: endpoint, lang, route, engine, prompt, money,
+May import: note, endpoint, lang, route, engine, prompt, money,
 studio.{house,callers,memory,problems,uploads}.
 """
 
@@ -20,7 +20,8 @@ from typing import Any
 from redloom.endpoint import Price
 from redloom.engine import RunOptions
 from redloom.lang import Text
-from redloom.prompt import Prompt
+from redloom.note.from_run import able, prompt_of
+from redloom.prompt import Prompt, with_digest
 from redloom.route import Live
 
 from .callers import Caller
@@ -29,6 +30,7 @@ from .house import House
 from .memory import AskedFor
 from .notes import Purchase
 from .problems import Problem, wrong
+from .references import take_reference
 from .uploads import price_of
 
 FRESH = 2**48
@@ -228,16 +230,48 @@ async def preferred(house: House, lives: Sequence[Live], prefer: str) -> list[Li
 
 async def buy_for_note(house: House, purchase: Purchase) -> str:
     """The run of a note's pictures, on its caller's account."""
-    lives = house.lives_for(purchase.endpoints, "")
-    prompts = [Prompt(one.prompt, id=one.purpose, size=one.ratio) for one in purchase.wanted]
+    lives, prompts = await _asked_for(house, purchase)
     prices = [dearest(lives, prompt, {}) for prompt in prompts]
     unknown = any(price.amount is None for price in prices)
     price = Price(None, "", "unknown") if unknown else max(prices, key=lambda p: p.amount or 0.0)
     order = Order(
-        prompts=prompts, pictures=len(prompts), price=price, lives=lives,
+        prompts=prompts, pictures=len(prompts) + purchase.later, price=price, lives=lives,
         options=RunOptions(take=purchase.take), kind="note",
         caller=house.callers.named(purchase.caller), name=purchase.note,
         about={"note": purchase.note}, budget=purchase.budget, currency=purchase.currency,
         priority=10, in_folder=False,
     )  # fmt: skip
     return await place(house, order)
+
+
+async def append_to_note(house: House, run: str, purchase: Purchase) -> bool:
+    """More pictures of a note in its own run, on what was set aside for them when it began;
+    whether an endpoint takes their references."""
+    lives, prompts = await _asked_for(house, purchase)
+    await house.engine.add(
+        prompts, options=RunOptions(take=purchase.take), extend=run,
+        digest=secrets.token_hex(16), endpoints=[live.name for live in lives],
+    )  # fmt: skip
+    house.attendants.attend(run)
+    house.feed.changed(run)
+    return any(prompt.references for prompt in prompts)
+
+
+async def _asked_for(house: House, purchase: Purchase) -> tuple[list[Live], list[Prompt]]:
+    """Where a note's pictures can be made, and their prompts: with their references, where some
+    endpoint takes them, else by their words alone.
+    """
+    lives = house.lives_for(purchase.endpoints, "")
+    kept = [await _kept(house, one.reference) for one in purchase.wanted]
+    shown = tuple(filter(None, kept))[:1]
+    led = [live for live in lives if able(live, purchase.wanted[0], shown)] if shown else []
+    if not led:
+        return lives, [prompt_of(one) for one in purchase.wanted]
+    return led, [prompt_of(one, ref) for one, ref in zip(purchase.wanted, kept, strict=True)]
+
+
+async def _kept(house: House, data: bytes | None) -> str:
+    """A reference as a request has it: a file of the workspace, known by its content."""
+    if data is None:
+        return ""
+    return with_digest(await take_reference(house, data), hashlib.sha256(data).hexdigest())

@@ -146,13 +146,28 @@ def accident_response() -> Response:
 _CODES = {404: "not_found", 405: "method_not_allowed", 400: "bad_request", 413: "too_large"}
 
 
+_WRONG = {
+    "missing": "缺了这一项", "list_type": "要是一个列表", "string_type": "要是文字",
+    "int_parsing": "要是整数", "int_type": "要是整数", "int_from_float": "要是整数",
+    "float_parsing": "要是数字", "float_type": "要是数字", "bool_parsing": "要是 true 或 false",
+    "dict_type": "要是一个对象", "model_attributes_type": "要是一个对象", "json_invalid": "不是 JSON",
+    "greater_than_equal": "不能小于 {ge}", "less_than_equal": "不能大于 {le}", "greater_than": "要大于 {gt}",
+    "string_too_long": "最多 {max_length} 个字", "string_too_short": "至少 {min_length} 个字",
+    "too_long": "最多 {max_length} 项", "too_short": "至少 {min_length} 项",
+    "literal_error": "要是 {expected} 之一", "string_pattern_mismatch": "写法不对",
+}  # fmt: skip
+"""What pydantic finds wrong, by its type, for readers of Chinese (docs.pydantic.dev, errors)."""
+
+
 def _invalid(error: RequestValidationError) -> Problem:
     first: Mapping[str, Any] = next(iter(error.errors()), {})
     where = ".".join(str(part) for part in first.get("loc", ()) if part != "body")
     said = str(first.get("msg", ""))
+    kind = str(first.get("type", ""))
+    zh = _WRONG.get(kind, said).format(**first.get("ctx") or {}) if kind in _WRONG else said
     return Problem(
         422,
         "invalid_value",
-        Text(f"请求里的 {where or '内容'} 不对：{said}", f"{where or 'The body'} is wrong: {said}"),
+        Text(f"请求里的 {where or '内容'} 不对：{zh}", f"{where or 'The body'} is wrong: {said}"),
         param=where or None,
     )

@@ -30,7 +30,7 @@ from .guard import Guard
 from .house import House, open_house, usable_endpoints, watch_metrics
 from .mcp_mount import endpoint_for, missing
 from .options import Options, checked
-from .orders import buy_for_note
+from .orders import append_to_note, buy_for_note
 from .patience import Patient
 
 log = logging.getLogger("redloom.studio")
@@ -108,6 +108,7 @@ async def opened(
         house.feed.start()
         watch_metrics(house)
         house.notes.buy = partial(buy_for_note, house)
+        house.notes.append = partial(append_to_note, house)
         await house.attendants.start()
         await house.notes.start()
         async with mcp.running():

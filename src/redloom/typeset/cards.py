@@ -149,7 +149,7 @@ class Composition:
     def _cover(self, cover: Cover) -> dict[str, Any]:
         place = self.theme.cover_places[self.ratio]
         return {
-            "title": self._title(cover.title),
+            "title": self._title(cover.title, _names(cover)),
             "subtitle": text_runs(cover.subtitle, self.words),
             "kicker": text_runs(cover.kicker, self.words, body_shape),
             "tags": [
@@ -162,7 +162,7 @@ class Composition:
             "picture": _picture(prepare(cover.picture, place)) if cover.picture else None,
         }
 
-    def _title(self, title: str) -> dict[str, Any]:
+    def _title(self, title: str, names: tuple[str, ...] = ()) -> dict[str, Any]:
         title = clean(title).strip()
         self.title_pieces.append(self.words.note(title))
         striking = _striking(title)
@@ -172,7 +172,7 @@ class Composition:
                 "cost": option.cost,
                 "proposed": option.proposed,
             }
-            for option in choices(title)
+            for option in choices(title, names=names)
         ]
         return {"options": options, "em": width_em(_one_line(title))}
 
@@ -239,6 +239,11 @@ class Composition:
                     f"标题太长，缩到了 {size:.0f} 像素；短一些会更醒目。",
                     f"The title is long and was shrunk to {size:.0f} px; a shorter one would show better.",
                 )
+
+
+def _names(cover: Cover) -> tuple[str, ...]:
+    """The cover's tags, as names that its title is not broken inside of."""
+    return tuple(tag for raw in cover.tags if 2 <= len(tag := raw.strip("#＃ ")) <= 8)
 
 
 def _one_line(title: str) -> str:

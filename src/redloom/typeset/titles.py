@@ -20,6 +20,11 @@ from .words import ATOM, CLOSING, LATIN, MEASURES, OPENING, phrases
 MAX_LINES = 10
 REACH = 3.0
 """No line of a balanced title is longer than this many times the mean."""
+PARTICLES = "了的着过得吗呢吧啊呀嘛"
+"""What belongs to the word before it, wherever budoux ends the phrase: 改成了."""
+STUB_COST = 12.0
+"""What one or two characters of the next clause at a line's end cost (in em squared): more than a
+line that is a little longer."""
 LONGEST_ATOM_EM = 16.0
 """A word wider than this is cut: at the smallest size it would not fit the card."""
 
@@ -92,19 +97,27 @@ def _no_end(token: str) -> bool:
     return token[-1:] in OPENING and token != ""
 
 
-def _borders(text: str) -> set[int]:
-    """Where budoux sees one phrase end and the next begin."""
+def _borders(text: str, names: tuple[str, ...]) -> set[int]:
+    """Where budoux sees one phrase end and the next begin, never inside one of ``names``."""
+    # To budoux, which never saw an emoji, one is the pause that it is to a reader.
+    heard = "".join("，" * len(piece) if emoji else piece for piece, emoji in pieces(text))
     at, found = 0, set()
-    for phrase in phrases(text):
+    for phrase in phrases(heard):
         at += len(phrase)
         found.add(at)
-    return found
+    inside = {
+        place
+        for name in names
+        for begin in re.finditer(re.escape(name), text)
+        for place in range(begin.start() + 1, begin.end())
+    }
+    return found - inside
 
 
 @cache
-def _atoms(text: str) -> tuple[_Atom, ...]:
+def _atoms(text: str, names: tuple[str, ...] = ()) -> tuple[_Atom, ...]:
     """The line's atoms; a break may stand before any of them but the first."""
-    borders = _borders(text)
+    borders = _borders(text, names)
     out: list[_Atom] = []
     at = 0
     depth = 0
@@ -113,7 +126,9 @@ def _atoms(text: str) -> tuple[_Atom, ...]:
             joined = out[-1].text + token
             out[-1] = _Atom(joined, width_em(joined.rstrip()), out[-1].break_cost)
         else:
-            out.append(_Atom(token, width_em(token), _break_cost(before, at in borders, depth)))
+            out.append(
+                _Atom(token, width_em(token), _break_cost(before, token, at in borders, depth))
+            )
         depth = max(
             0,
             depth + sum(c in "「『“（《【" for c in token) - sum(c in "」』”）》】" for c in token),
@@ -122,14 +137,14 @@ def _atoms(text: str) -> tuple[_Atom, ...]:
     return tuple(out)
 
 
-def _break_cost(before: str, is_border: bool, depth: int) -> float:
+def _break_cost(before: str, token: str, is_border: bool, depth: int) -> float:
     """What it costs the reader to find a break here; inside brackets it costs more."""
     inside = 8.0 if depth else 0.0
     if before and before[-1] in "，。！？；：、…,!?;:｜|」』”）》】":
         return inside
     if before.isspace():
         return 1.0 + inside
-    return (0.8 if is_border else 9.0) + inside
+    return (0.8 if is_border and token not in PARTICLES else 9.0) + inside
 
 
 def _partition(atoms: tuple[_Atom, ...], count: int) -> tuple[float, tuple[str, ...]] | None:
@@ -173,7 +188,17 @@ def _line_cost(
     width = sum(a.width for a in atoms[start:end])
     ragged = (width - target) ** 2 * (0.6 if last and width < target else 1.0)
     lonely = 6.0 if width <= 1.6 and target > 2.0 else 0.0
-    return ragged + lonely + (atoms[start].break_cost if start else 0.0)
+    stub = 0.0 if last or not _has_stub(atoms, start, end) else STUB_COST
+    return ragged + lonely + stub + (atoms[start].break_cost if start else 0.0)
+
+
+def _has_stub(atoms: tuple[_Atom, ...], start: int, end: int) -> bool:
+    """Whether a line ends with one or two characters that open the next clause: 三十岁，我／把…."""
+    width, at = 0.0, end
+    while at > start and atoms[at - 1].text[-1] not in "，。！？；：、,!?;:":
+        at -= 1
+        width += atoms[at].width
+    return start < at < end and width <= 2.0
 
 
 def _read_back(
@@ -188,8 +213,13 @@ def _read_back(
     return tuple(reversed(lines))
 
 
-def choices(title: str, most: int = MAX_LINES) -> tuple[Arrangement, ...]:
+def choices(
+    title: str, most: int = MAX_LINES, names: tuple[str, ...] = ()
+) -> tuple[Arrangement, ...]:
     """Arrangements of a title, one for each number of lines that it can have, best kept first.
+
+    ``names`` are words of the title that no phrase ends inside of (杨梅竹斜街), whatever budoux
+    thinks.
 
     Line breaks in ``title`` are the writer's proposal: given first, as ``proposed``. Every other
     arrangement is made from the title with them taken out. The lines joined are the title, but
@@ -200,7 +230,7 @@ def choices(title: str, most: int = MAX_LINES) -> tuple[Arrangement, ...]:
     found = [Arrangement(proposal, 0.0, proposed=True)] if len(proposal) > 1 else []
     if not flat:
         return (Arrangement(("",), 0.0),)
-    atoms = _atoms(flat)
+    atoms = _atoms(flat, names)
     divisions = ((count, _partition(atoms, count)) for count in range(1, most + 1))
     found += [Arrangement(d[1], _relative(d[0], atoms, n)) for n, d in divisions if d]
     return tuple(found)

@@ -21,7 +21,7 @@ from redloom.errors import RedloomError
 from redloom.job import normal_size
 from redloom.lang import Text
 from redloom.manifest import write_manifests
-from redloom.prompt import Prompt
+from redloom.prompt import EMPTY, Prompt
 from redloom.records import Run
 from redloom.route import Live
 from redloom.studio.archive import zipped
@@ -89,7 +89,7 @@ async def _prompts(house: House, form: RunForm) -> list[Prompt]:
 def _prompt(one: str | PromptItem) -> Prompt:
     if isinstance(one, str):
         one = PromptItem(prompt=one)
-    problem = "" if one.prompt.strip() else "空的提示词 / empty prompt"
+    problem = "" if one.prompt.strip() else str(EMPTY)
     return Prompt(
         one.prompt, id=one.id, n=one.n, size=_size(one.size), seed=one.seed, negative=one.negative,
         model=one.model, problem=problem,

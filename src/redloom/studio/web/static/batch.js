@@ -11,6 +11,7 @@ export async function show(main) {
   refill(main, page.node);
   const places = await get("api/endpoints").catch(() => ({ endpoints: [] }));
   fillEndpoints(page.endpoint, places, "");
+  fillEndpoints(page.fallback, { endpoints: (places.endpoints || []).filter((one) => one.name !== "cards") }, "");
 }
 
 const FIELDS = () => ({ prompt: t("提示词", "prompt"), id: t("编号", "id"), n: t("张数", "how many"), size: t("尺寸", "size"), seed: t("种子", "seed"), negative: t("不要什么", "negative"), model: t("模型", "model"), filename: t("文件名", "file name"), style: t("风格", "style"), ref: t("参考图", "reference"), folder: t("文件夹", "folder") });
@@ -20,7 +21,7 @@ class BatchPage {
     this.upload = null;
     this.mapping = {};
     this.key = freshKey();
-    this.options = { size: "3:4", n: "", budget: "", priority: "", format: "png", fresh: false, prefer: false, fallback: false };
+    this.options = { size: "3:4", n: "", budget: "", priority: "", format: "png", fresh: false, prefer: false };
     this.again = calm(() => this.preview(), 350);
     this.typed = h("textarea", { rows: 6, "aria-label": t("提示词，一行一条", "Prompts, one a line"), placeholder: t("或者直接写，一行一条：\n雨后的青石板路\n窗台上的猫", "Or type them, one a line:\na wet stone lane\na cat on the sill"), oninput: () => { this.key = freshKey(); this.drawGo(); } });
     this.picked = h("input.aside", { type: "file", accept: ".txt,.csv,.tsv,.xlsx,.json,.jsonl,.gz", onchange: (event) => this.send(event.target.files[0]) });
@@ -30,6 +31,7 @@ class BatchPage {
     this.go = button(t("开始", "Start"), () => this.begin(), { kind: "primary", sign: "play" });
     this.estimate = h("p.estimate", { "aria-live": "polite" });
     this.endpoint = h("select", { onchange: () => { this.key = freshKey(); this.again(); } }, h("option", { value: "" }, t("默认端点", "Default endpoint")));
+    this.fallback = h("select", { onchange: () => { this.key = freshKey(); } }, h("option", { value: "" }, t("不改用别的", "nobody else")), h("option", { value: "cards" }, t("排版卡片（免费）", "a typeset card (free)")));
     this.node = h("div.page.batch", h("header.top", h("h1", t("批量出图", "Pictures in bulk")), h("p.soft", t("一行一张图；同样的图不会买两遍。", "A row is a picture; the same picture is never bought twice."))),
       h("div.split", h("section.left", this.drop, this.typed, this.table), h("aside.publish", this.settings(), this.estimate, h("div.acts", this.go))));
     this.drawGo();
@@ -43,8 +45,9 @@ class BatchPage {
       field(t("比例", "Shape"), choice(t("比例", "Shape"), [["3:4", "3:4"], ["1:1", "1:1"], ["4:3", "4:3"], ["16:9", "16:9"]], o.size, (value) => { o.size = value; this.key = freshKey(); this.again(); })),
       field(t("每条几张", "Pictures of each"), h("input", { type: "number", min: 1, max: 100, placeholder: "1", oninput: change("n") })),
       field(t("花费上限", "Budget"), h("input", { type: "number", min: 0, step: "0.1", placeholder: t("不限", "none"), oninput: change("budget") }), t("到了就停，不会多花", "stops there, spends no more")),
+      field(t("做不成时改用", "If it cannot be made"), this.fallback),
       field(t("格式", "Format"), h("select", { onchange: change("format") }, ["png", "jpg", "webp"].map((one) => h("option", { value: one }, one))))),
-    tick("fresh", t("有过的也重新画（要花钱）", "Draw anew even what the store has (costs)")), tick("prefer", t("多用留用率高的端点", "Prefer endpoints whose pictures were kept")), tick("fallback", t("没成的用排版卡片补上", "Typeset cards for what fails")));
+    tick("fresh", t("有过的也重新画（要花钱）", "Draw anew even what the store has (costs)")), tick("prefer", t("多用留用率高的端点", "Prefer endpoints whose pictures were kept")));
   }
 
   async send(file) {
@@ -116,7 +119,7 @@ class BatchPage {
   }
 
   async begin() {
-    const o = this.options, body = { ...this.asked(), format: o.format, fresh: o.fresh, prefer: o.prefer ? "kept" : "", fallback: o.fallback ? ["cards"] : [] };
+    const o = this.options, body = { ...this.asked(), format: o.format, fresh: o.fresh, prefer: o.prefer ? "kept" : "", fallback: this.fallback.value ? [this.fallback.value] : [] };
     if (this.upload) Object.assign(body, { upload: this.upload.upload, mapping: this.mapping, name: this.upload.name }); else Object.assign(body, { prompts: this.lines(), name: this.lines()[0].slice(0, 30) });
     const run = await attempt(() => post("api/runs", body, { key: this.key }), this.go);
     if (run) location.hash = `#/run/${run.id}`;

@@ -1,6 +1,6 @@
 // One run: how far it is, what it cost, its pictures as they come, and its waterfall.
 
-import { api, calm, count, get, h, icon, left, listen, post, refill, span, sums, t, when } from "./core.js";
+import { amount, api, calm, count, get, h, icon, left, listen, post, refill, span, sums, t, when } from "./core.js";
 import { attempt, button, empty, maybeWords, pill, runState, stateWords, sure } from "./parts.js";
 import { Gallery } from "./gallery.js";
 import { openViewer } from "./viewer.js";
@@ -142,7 +142,7 @@ class RunPage {
     const facts = [
       h("b", `${count(run.done)} / ${count(run.total)}`), run.in_flight > 0 && t(`${run.in_flight} 张在途`, `${run.in_flight} in flight`),
       run.pace && t(`每分钟 ${Math.round(run.pace.per_minute * 10) / 10} 张`, `${Math.round(run.pace.per_minute * 10) / 10} a minute`), run.pace && t(`还要约 ${span(run.pace.eta_s)}`, `about ${span(run.pace.eta_s)} left`),
-      `${spent}${money.budget ? ` / ${money.currency} ${money.budget}` : ""}`, maybeWords(money, run.in_flight > 0), money.unpriced > 0 && t(`${money.unpriced} 张价格未知`, `${money.unpriced} unpriced`),
+      `${spent}${money.budget ? ` / ${amount(money.budget, money.currency)}` : ""}`, maybeWords(money, run.in_flight > 0), money.unpriced > 0 && t(`${money.unpriced} 张价格未知`, `${money.unpriced} unpriced`),
       ...held.map(([name, seconds]) => h("em.warn", t(`${name} 等配额 ${seconds} 秒`, `${name}: quota in ${seconds} s`))),
     ].filter(Boolean);
     refill(this.facts, facts.flatMap((one, at) => (at ? [h("span.dot", " · "), one] : [one])));

@@ -7,7 +7,7 @@ const DRAFT = "redloom.draft", SETTINGS = "redloom.settings";
 
 export const title = () => t("写笔记", "Write");
 
-const fresh = () => ({ theme: "", ar: "3:4", pages: "", images: "", style: "", writer: "auto", title: "", author: "", endpoint: "", offline: false, budget: "" });
+const fresh = () => ({ theme: "", ar: "3:4", pages: "", images: "", style: "", writer: "auto", title: "", author: "", endpoint: "", offline: false, consistent: false, budget: "" });
 
 /** What the API is asked: settings that were left alone are left out. */
 function asked(story, settings) {
@@ -16,6 +16,7 @@ function asked(story, settings) {
   for (const name of ["pages", "images", "budget"]) if (settings[name] !== "" && settings[name] !== null) body[name] = Number(settings[name]);
   if (settings.endpoint) body.endpoint = [settings.endpoint];
   if (settings.offline) body.offline = true;
+  else if (settings.consistent) body.consistent = true;
   return body;
 }
 
@@ -61,6 +62,7 @@ class Page {
     this.themes = h("div.themes", { role: "radiogroup", "aria-label": t("主题", "Theme") });
     this.endpoints = h("select", { onchange: (event) => { s.endpoint = event.target.value; save(); } }, h("option", { value: "" }, t("默认端点", "Default endpoint")));
     const offline = h("label.switch", h("input", { type: "checkbox", checked: s.offline, onchange: (event) => { s.offline = event.target.checked; save(); } }), h("span", t("离线：不联网，不花钱，配图用本机排的画片", "Offline: no network, no money; pictures are drawn here")));
+    const alike = h("label.switch", h("input", { type: "checkbox", checked: s.consistent, onchange: (event) => { s.consistent = event.target.checked; save(); } }), h("span", t("一个画风：先画封面，其余照着它画（模型要收参考图）", "One look: the cover first, the others after it (the model must take a reference)")));
     return h("details.settings", { ontoggle: (event) => { if (event.target.open) this.openThemes(); } },
       h("summary", h("b", t("设置", "Settings")), this.summary, icon("down")),
       h("h3", t("主题", "Theme")), this.themes,
@@ -76,7 +78,7 @@ class Page {
         field(t("谁来写文字", "Who writes"), h("select", { onchange: (event) => { s.writer = event.target.value; save(); } },
           [["auto", t("自动", "auto")], ["local", t("本机（不联网，用你的原文）", "this machine (no network, your own words)")]].map(([v, w]) => h("option", { value: v, selected: v === s.writer }, w)))),
         field(t("画图端点", "Endpoint"), this.endpoints)),
-      offline);
+      alike, offline);
   }
 
   inWords() {
