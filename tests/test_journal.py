@@ -19,7 +19,7 @@ import pytest
 
 from redloom import journal as module
 from redloom.errors import BadInput, DiskFull, JournalDamaged, WorkspaceError
-from redloom.journal import Db, Journal, Statements, connect, migrate, statements, translate
+from redloom.journal import Db, Journal, Statements, connect, statements, translate
 
 
 @pytest.fixture
@@ -216,18 +216,6 @@ def test_a_broken_migration_changes_nothing(
     )
     assert "extra" not in {row["name"] for row in tables}
     journal.close()
-
-
-def test_two_processes_migrate_one_new_file(tmp_path: Path) -> None:
-    """Whoever waited for the lock sees the step done and does not do it again."""
-    one, two = Db(connect(tmp_path / "journal.db")), Db(connect(tmp_path / "journal.db"))
-    migrate(one)
-    module._step(two, 1, statements().migrations[0])
-    assert two.connection.execute("PRAGMA user_version").fetchone()[0] == len(
-        statements().migrations
-    )
-    one.connection.close()
-    two.connection.close()
 
 
 def test_a_newer_journal_is_refused_and_untouched(tmp_path: Path) -> None:

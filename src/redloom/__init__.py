@@ -20,6 +20,7 @@ The way of one picture, in the order that it goes
     prompt_files  reading .txt .csv .xlsx .jsonl .json
     job           one wanted picture: its key, its states
     money         sums, budget, estimate
+    upgrade       before a journal is used: the right file, this release's schema, a copy kept
     journal       what became of every job (SQLite; the SQL under names in journal.sql)
     spending      what a run has cost, added up from the journal
     records       the journal's typed operations
