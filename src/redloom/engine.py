@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from .carrier import Carrier
 from .clock import Clock, clock_from_environment, offload
 from .diary import Diarist, limits_of
-from .download import Downloads
+from .download import Downloads, sweep
 from .endpoint import Endpoint, Lane, Provider, Tools
 from .equip import Terms, equip, keep_what_was_learnt
 from .errors import BadInput, BadSettings
@@ -43,7 +43,7 @@ from .prompt import Prompt, prompts_of
 from .records import NewJob, Records, Run, new_run_id
 from .retry import Policy
 from .route import Live
-from .spill import clear_spilled
+from .takeover import check_age, unfinished_files
 from .wanted import RunOptions, jobs_of
 from .workspace import Workspace
 
@@ -143,6 +143,7 @@ class Engine:
         self.workspace = Workspace(root).prepare()
         self.journal = Journal(self.workspace.journal, witness=self._witness).open()
         self.records = Records(self.journal)
+        self._check_age()
         self.store = Store(self.workspace.root)
         self.downloads = Downloads(self.workspace.partial, clock=self.clock, pauses=pauses())
         self.lives = await self._equip()
@@ -150,6 +151,15 @@ class Engine:
         self.stream_of_events.watch(Diarist(self.records, limits_of(self.lives)))
         self._lead = asyncio.get_running_loop().create_task(self._lead_when_possible())
         return self
+
+    def _check_age(self) -> None:
+        """Raises JournalDamaged where the journal is older than the last engine here."""
+        try:
+            check_age(self.journal, self.workspace.last_epoch)
+        except BaseException:
+            self.journal.close()
+            self.workspace.close()
+            raise
 
     async def __aexit__(
         self,
@@ -189,9 +199,8 @@ class Engine:
         """Become the engine of the workspace as soon as nobody else is."""
         while True:
             if self.workspace.try_lock():
-                live = await self.records.live_tasks()
-                named = [row["result"] or "" for row in live]
-                await offload(clear_spilled, self.workspace.partial, named)
+                named = unfinished_files(await self.records.live_tasks())
+                await offload(sweep, self.workspace.partial, named)
                 self._carrier = Carrier(
                     self.records, self.clock, self.stream_of_events, self.lives,
                     Finisher(self.records, self.clock, self.stream_of_events, self.store, self.downloads),
@@ -514,6 +523,8 @@ class Engine:
         self._changed.set()
 
     def _notice(self, event: Event) -> None:
+        if event.kind == "started" and self._carrier is not None:
+            self.workspace.remember_epoch(self._carrier.epoch)
         if isinstance(event, Ended) and event.at > self._taken.get(event.run, float("-inf")):
             # The end of an earlier carriage may be told after the run was taken up again.
             self._gone[event.run] = event.state

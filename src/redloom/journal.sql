@@ -406,8 +406,14 @@ SELECT * FROM images WHERE key = :key;
 SELECT images.* FROM images JOIN tasks ON tasks.id = images.task
 WHERE json_extract(tasks.result, '$.url') = :link LIMIT 1;
 
--- name: images_before
-SELECT key, sha256, bytes, made FROM images WHERE made < :before ORDER BY made;
+-- name: forget_old
+DELETE FROM images WHERE key IN (
+  SELECT key FROM images WHERE key > :after AND made < :before
+    AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.key = images.key AND jobs.status = 'pending')
+    AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.key = images.key
+      AND tasks.state IN ('intent', 'accepted', 'doubt', 'made'))
+  ORDER BY key LIMIT 2000)
+RETURNING key;
 
 -- name: forget_image
 DELETE FROM images WHERE key = :key;
