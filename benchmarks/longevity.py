@@ -62,18 +62,19 @@ def build(workspace: Path, rows: int) -> None:
 
     asyncio.run(seed())
     connection = sqlite3.connect(workspace / "journal.db", isolation_level=None)
+    connection.execute("PRAGMA journal_mode = OFF")
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute("PRAGMA cache_size = -200000")
     connection.execute("BEGIN")
     half, quarter = rows // 2, rows // 4
-    first = 1000
+    first, seeded = 1000, connection.execute("SELECT id FROM runs").fetchone()[0]
     for number, (run, many) in enumerate(_runs(half, quarter, rows - half - quarter)):
-        _add_run(connection, run, many, number, str(workspace / "big") if run == BIG else "")
+        _add_run(connection, workspace, run, many, number, seeded)
         _add_rows(connection, run, many, first)
         first += many
     _let_some_fail(connection)
     connection.execute("COMMIT")
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.execute("PRAGMA journal_mode = WAL")
     connection.close()
     _touch(workspace / "big", half)
 
@@ -86,12 +87,15 @@ def _runs(half: int, thousands: int, fives: int) -> Iterator[tuple[str, int]]:
         yield f"20260301-{number:06d}-c000", 5
 
 
-def _add_run(connection: sqlite3.Connection, run: str, many: int, age: int, out: str) -> None:
+def _add_run(
+    connection: sqlite3.Connection, workspace: Path, run: str, many: int, age: int, seed: str
+) -> None:
+    out = str(workspace / "big") if run == BIG else ""
     connection.execute(
         "INSERT INTO runs (id, created, kind, digest, out, options, environment, state, total, complete, seq)"
         " SELECT ?, created - 1e6 - ?, 'batch', ?, ?, options, environment, 'done', ?, 1, ?"
-        " FROM runs WHERE out LIKE '%/seed'",
-        (run, age, run, out, many, many),
+        " FROM runs WHERE id = ?",
+        (run, age, run, out, many, many, seed),
     )
 
 
@@ -278,7 +282,9 @@ def compare(folder: Path, rows: int, against: int, only: str) -> bool:
             print(f"built {number} rows in {time.perf_counter() - began:.0f} s, {size:.0f} MB", flush=True)  # fmt: skip
         places.append(place)
     sound = True
-    print(f"\n| | {against} rows | {rows} rows | ratio | peak MB | peak MB |\n|---|--:|--:|--:|--:|--:|")
+    print(
+        f"\n| | {against} rows | {rows} rows | ratio | peak MB | peak MB |\n|---|--:|--:|--:|--:|--:|"
+    )
     for kind in KINDS:
         if only not in kind.name:
             continue

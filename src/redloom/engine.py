@@ -141,9 +141,9 @@ class Engine:
         root = self._root or (self._settings.workspace if self._settings else None)
         assert root is not None
         self.workspace = Workspace(root).prepare()
-        self.journal = Journal(self.workspace.journal, witness=self._witness).open()
+        self.journal = Journal(self.workspace.journal, witness=self._witness)
+        self._open_journal()
         self.records = Records(self.journal)
-        self._check_age()
         self.store = Store(self.workspace.root)
         self.downloads = Downloads(self.workspace.partial, clock=self.clock, pauses=pauses())
         self.lives = await self._equip()
@@ -152,9 +152,10 @@ class Engine:
         self._lead = asyncio.get_running_loop().create_task(self._lead_when_possible())
         return self
 
-    def _check_age(self) -> None:
-        """Raises JournalDamaged where the journal is older than the last engine here."""
+    def _open_journal(self) -> None:
+        """Raises WorkspaceError where it cannot be used; nothing stays open then."""
         try:
+            self.journal.open()
             check_age(self.journal, self.workspace.last_epoch)
         except BaseException:
             self.journal.close()

@@ -54,11 +54,11 @@ class Rebuilt:
 
 
 def rebuild(
-    root: Path, folders: Sequence[Path] = (), keys: Mapping[str, str] | None = None
+    root: Path, folders: Sequence[Path], now: float, keys: Mapping[str, str] | None = None
 ) -> Rebuilt:
     """Build the journal of workspace ``root`` anew. For a thread; free.
 
-    ``folders``: further folders of pictures than those that the journal itself still names.
+    ``now``: nominal Unix seconds. ``folders``: further folders of pictures than those that the journal itself still names.
     ``keys``: of each place without its mark (``provider address``) the key in use; only where the
     workspace's salt is lost. Raises WorkspaceError where another process is at work here, DiskFull.
     """
@@ -67,7 +67,7 @@ def rebuild(
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         _alone(workspace)
         try:
-            return _rebuild(workspace, folders, keys or {})
+            return _rebuild(workspace, folders, now, keys or {})
         finally:
             workspace.unlock()
 
@@ -83,7 +83,9 @@ def _alone(workspace: Workspace) -> None:
         )
 
 
-def _rebuild(workspace: Workspace, folders: Sequence[Path], keys: Mapping[str, str]) -> Rebuilt:
+def _rebuild(
+    workspace: Workspace, folders: Sequence[Path], now: float, keys: Mapping[str, str]
+) -> Rebuilt:
     told = Rebuilt()
     path = workspace.journal
     if not (workspace.root / REBUILDING).exists() and sound(path):
@@ -98,8 +100,11 @@ def _rebuild(workspace: Workspace, folders: Sequence[Path], keys: Mapping[str, s
     _remove(new)
     with contextlib.closing(connect(new)) as connection:
         migrate(connection, new, statements().migrations)
+        own_salt = _meta(connection, "salt")
         if told.aside is not None:
-            told.salvaged = _salvaged(told.aside / path.name, connection, workspace, keys)
+            told.salvaged = _salvaged(told.aside / path.name, connection, workspace)
+            mend(connection, told.salvaged, now)
+            _mark_anew(connection, keys, own_salt)
         _fill(connection, workspace, folders, told)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     _put_in_place(workspace, new)
@@ -184,11 +189,8 @@ def _forget_epoch(workspace: Workspace) -> None:
 # what is in it
 
 
-def _salvaged(
-    old: Path, new: sqlite3.Connection, workspace: Workspace, keys: Mapping[str, str]
-) -> Salvaged:
+def _salvaged(old: Path, new: sqlite3.Connection, workspace: Workspace) -> Salvaged:
     """What the old journal still says. It is read in a copy: reading a log changes the file."""
-    own_salt = _meta(new, "salt")
     work = workspace.root / "journal.work"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(mode=0o700)
@@ -198,13 +200,9 @@ def _salvaged(
                 shutil.copy2(one, work / one.name)
         if not (work / old.name).exists():
             return Salvaged()
-        found = salvage(work / old.name, new)
+        return salvage(work / old.name, new, statements().migrations)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    mend(new, found, time.time())
-    if _meta(new, "salt") == own_salt:
-        _mark_anew(new, keys, own_salt)
-    return found
 
 
 def _meta(connection: sqlite3.Connection, name: str) -> str:
@@ -213,10 +211,12 @@ def _meta(connection: sqlite3.Connection, name: str) -> str:
 
 
 def _mark_anew(new: sqlite3.Connection, keys: Mapping[str, str], salt: str) -> None:
-    """The salt is lost: open tasks of an address with one key known there get that key's new mark.
+    """Where the old salt is lost: tasks of an address with one key known there get that key's new mark.
 
     Were it another key's, its service would not know the task: nothing is bought for that.
     """
+    if _meta(new, "salt") != salt:
+        return
     rows = new.execute("SELECT DISTINCT place FROM tasks WHERE place != ''").fetchall()
     old: dict[str, list[str]] = {}
     for (place,) in rows:

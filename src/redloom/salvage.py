@@ -16,7 +16,7 @@ import json
 import sqlite3
 import struct
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,23 +55,22 @@ class Table:
     key: tuple[str, ...]
     kinds: tuple[tuple[type, ...], ...]
     """Of each column what it may hold."""
-    spare: int
-    """From this column on a row may end: older releases had no more, and it has a default."""
+    least: int
+    """A row has as many columns as this: those that the table was first released with."""
 
     @classmethod
-    def of(cls, connection: sqlite3.Connection, name: str) -> Table:
+    def of(cls, connection: sqlite3.Connection, name: str, least: int) -> Table:
         """As the schema has it."""
         found = connection.execute(f"PRAGMA table_info({name})").fetchall()
-        names, kinds, spare = [], [], 0
-        for at, (_, column, declared, needed, default, key) in enumerate(found):
+        names, kinds = [], []
+        for _, column, declared, needed, _, key in found:
             number = declared in ("REAL", "INTEGER")
             own = (int, float) if number else (str,)
             alias = declared == "INTEGER" and key  # kept as the row's number, not in the row
             kinds.append(own if (needed or key) and not alias else (*own, type(None)))
             names.append(column)
-            spare = at + 1 if needed and default is None and not alias else spare
         key_names = tuple(row[1] for row in sorted(found, key=lambda row: row[5]) if row[5])
-        return cls(name, tuple(names), key_names, tuple(kinds), max(spare, 1))
+        return cls(name, tuple(names), key_names, tuple(kinds), least)
 
     @property
     def numbered(self) -> bool:
@@ -81,7 +80,7 @@ class Table:
     def row_of(self, record: Record) -> Row | None:
         """The row that a loose record is; None where it is none of this table."""
         values = record.values
-        if (record.rowid is None) is self.numbered or not self.spare <= len(values) <= len(self.columns):  # fmt: skip
+        if (record.rowid is None) is self.numbered or not self.least <= len(values) <= len(self.columns):  # fmt: skip
             return None
         if not all(isinstance(v, k) for v, k in zip(values, self.kinds, strict=False)):
             return None
@@ -106,14 +105,26 @@ _LOOKS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def salvage(damaged: Path, new: sqlite3.Connection) -> Salvaged:
+def first_widths(steps: Sequence[str]) -> dict[str, int]:
+    """With how many columns each table was first released, by the migrations in their order."""
+    widths: dict[str, int] = {}
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        for step in steps:
+            connection.executescript(step)
+            for name in TABLES:
+                if found := connection.execute(f"PRAGMA table_info({name})").fetchall():
+                    widths.setdefault(name, len(found))
+    return widths
+
+
+def salvage(damaged: Path, new: sqlite3.Connection, steps: Sequence[str]) -> Salvaged:
     """Read all that can be read of ``damaged`` (a copy: it is written to) into ``new``.
 
-    ``new`` has this release's empty schema; one transaction. Its meta is replaced where that
+    ``steps`` are all migrations; ``new`` has this release's empty schema; one transaction. Its meta is replaced where that
     could be read.
     """
     found = Salvaged()
-    tables = {name: Table.of(new, name) for name in TABLES}
+    tables = {name: Table.of(new, name, least) for name, least in first_widths(steps).items()}
     _pad(damaged)
     loose = records(damaged)
     new.execute("BEGIN")
@@ -263,11 +274,13 @@ _MENDS = (
     # A run that is lost, of rows or tasks that are not: nobody carries it by itself.
     """INSERT OR IGNORE INTO runs (id, created, kind, digest, out, options, environment, state, complete)
        SELECT run, min(at), 'rebuilt', '', '', '{}', '{}', 'cancelled', 1 FROM
-         (SELECT run, coalesce(ended, :now) AS at FROM jobs UNION ALL SELECT run, intent_at FROM tasks)
+         (SELECT run, coalesce(ended, :now) AS at FROM jobs UNION ALL SELECT run, intent_at FROM tasks
+          UNION ALL SELECT 'rebuilt', intent_at FROM tasks WHERE job NOT IN (SELECT id FROM jobs))
        WHERE run NOT IN (SELECT id FROM runs) GROUP BY run""",
-    # A task whose row is lost keeps its key taken, and can be collected.
+    # A task whose row is lost keeps its key taken, and can be collected. Its row stands in a run of
+    # its own: the row that it had is read again from the input.
     f"""INSERT OR IGNORE INTO jobs (id, run, row, take, key, request, input, status, task, code, error, ended)
-       SELECT job, run, 1000000000 + job, 1, key, '{_PROMPT}', '{{}}', 'in-doubt', max(id), :code, :said, :now
+       SELECT job, 'rebuilt', job, 1, key, '{_PROMPT}', '{{}}', 'in-doubt', max(id), :code, :said, :now
        FROM tasks WHERE job NOT IN (SELECT id FROM jobs) GROUP BY job""",
     # Pictures that rows speak of.
     """INSERT OR IGNORE INTO images (key, sha256, task, format, width, height, bytes, made, about)

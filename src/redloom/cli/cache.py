@@ -135,9 +135,11 @@ def _swept(journal: Journal, folder: Path) -> int:
 
 
 def _rebuild(common: Common, settings: Settings, folders: tuple[Path, ...]) -> int:
+    from redloom.clock import clock_from_environment
     from redloom.rebuild import rebuild
 
-    told = rebuild(settings.workspace, folders, _keys(settings))
+    now = clock_from_environment().now()
+    told = rebuild(settings.workspace, folders, now, _keys(settings))
     saved = told.salvaged
     common.emit(
         {"event": "rebuilt", "was_sound": told.was_sound, "aside": str(told.aside or ""),
