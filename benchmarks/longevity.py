@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,10 +67,16 @@ def build(workspace: Path, rows: int) -> None:
     connection.execute("PRAGMA cache_size = -200000")
     connection.execute("BEGIN")
     half, quarter = rows // 2, rows // 4
-    first, seeded = 1000, connection.execute("SELECT id FROM runs").fetchone()[0]
-    for number, (run, many) in enumerate(_runs(half, quarter, rows - half - quarter)):
-        _add_run(connection, workspace, run, many, number, seeded)
-        _add_rows(connection, run, many, first)
+    first, seed = 1000, connection.execute("SELECT id FROM runs").fetchone()[0]
+    for run, many, each in (
+        (BIG, half, half),
+        ("20260201-%06d-a000", quarter, 1000),
+        ("20260301-%06d-c000", rows - half - quarter, 5),
+    ):
+        values = {"run": run, "many": many, "each": each, "first": first, "seed": seed}
+        out = str(workspace / "big") if run == BIG else ""
+        for statement in (_RUNS, _JOBS, _TASKS, _IMAGES):
+            connection.execute(statement, {**values, "out": out})
         first += many
     _let_some_fail(connection)
     connection.execute("COMMIT")
@@ -79,39 +85,26 @@ def build(workspace: Path, rows: int) -> None:
     _touch(workspace / "big", half)
 
 
-def _runs(half: int, thousands: int, fives: int) -> Iterator[tuple[str, int]]:
-    yield BIG, half
-    for number in range(max(1, thousands // 1000)):
-        yield f"20260201-{number:06d}-a000", min(1000, thousands)
-    for number in range(max(1, fives // 5)):
-        yield f"20260301-{number:06d}-c000", 5
-
-
-def _add_run(
-    connection: sqlite3.Connection, workspace: Path, run: str, many: int, age: int, seed: str
-) -> None:
-    out = str(workspace / "big") if run == BIG else ""
-    connection.execute(
-        "INSERT INTO runs (id, created, kind, digest, out, options, environment, state, total, complete, seq)"
-        " SELECT ?, created - 1e6 - ?, 'batch', ?, ?, options, environment, 'done', ?, 1, ?"
-        " FROM runs WHERE id = ?",
-        (run, age, run, out, many, many, seed),
-    )
-
-
+_RUNS = """
+WITH RECURSIVE n(k) AS (SELECT 0 UNION ALL SELECT k + 1 FROM n WHERE k < (:many - 1) / :each)
+INSERT INTO runs (id, created, kind, digest, out, options, environment, state, total, complete, seq)
+SELECT printf(:run, k), created - 1e6 - k, 'batch', printf(:run, k), :out, options, environment, 'done',
+  min(:each, :many - k * :each), 1, :each
+FROM n, (SELECT * FROM runs WHERE id = :seed)
+"""
 _JOBS = """
 WITH RECURSIVE n(k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM n WHERE k < :many)
 INSERT INTO jobs (id, run, row, take, key, request, input, status, tries, task, image, file, sha256, ended, seq)
-SELECT :first + k, :run, k, 1, printf('r1:%064x', :first + k), json_set(request, '$.prompt', 'a card of animal ' || (:first + k)),
+SELECT :first + k, printf(:run, (k - 1) / :each), (k - 1) % :each + 1, 1, printf('r1:%064x', :first + k), json_set(request, '$.prompt', 'a card of animal ' || (:first + k)),
   input, 'ok', 1, :first + k, printf('%064x', (:first + k) * 7919),
-  printf('%03d/%06d-a-card.png', (k - 1) / 1000 + 1, k), printf('%064x', k), ended, k
+  printf('%03d/%06d-a-card.png', (k - 1) / 1000 + 1, k), printf('%064x', k), ended, (k - 1) % :each + 1
 FROM n, (SELECT * FROM jobs WHERE row = 1 AND id < 1000)
 """
 _TASKS = """
 WITH RECURSIVE n(k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM n WHERE k < :many)
 INSERT INTO tasks (id, job, run, key, endpoint, place, account, model, lane, state, epoch, size, intent_at,
   accepted_at, started, ended, closed_at, result, price, currency, price_source, billed, polls, seen_at, fetched_at)
-SELECT :first + k, :first + k, :run, printf('r1:%064x', :first + k), endpoint, place, account, model, lane, state, epoch,
+SELECT :first + k, :first + k, printf(:run, (k - 1) / :each), printf('r1:%064x', :first + k), endpoint, place, account, model, lane, state, epoch,
   size, at + k, at + k + 0.2, at + k + 0.3, at + k + 4, at + k + 4.5, result, 0.2, 'CNY', 'estimated', 'yes', 3,
   at + k + 4.2, at + k + 4.4
 FROM n, (SELECT *, intent_at - 1e6 AS at FROM tasks WHERE id < 1000 LIMIT 1)
@@ -123,11 +116,6 @@ SELECT printf('r1:%064x', :first + k), printf('%064x', (:first + k) * 7919), :fi
   made - 1e6 + k, about
 FROM n, (SELECT * FROM images LIMIT 1)
 """
-
-
-def _add_rows(connection: sqlite3.Connection, run: str, many: int, first: int) -> None:
-    for statement in (_JOBS, _TASKS, _IMAGES):
-        connection.execute(statement, {"run": run, "many": many, "first": first})
 
 
 def _let_some_fail(connection: sqlite3.Connection) -> None:

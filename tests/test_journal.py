@@ -67,8 +67,15 @@ def test_every_statement_is_used() -> None:
 
 
 def test_waiting_jobs_are_found_by_an_index(journal: Journal) -> None:
-    """No query of the way scans a whole table: 100,000 rows cost no more than 1,000."""
-    for name in ("waiting_jobs", "outcomes_since", "rows", "live_task_of", "open_intents"):
+    """No query of the way scans a whole table: 1,000,000 rows cost no more than 1,000. What scans
+    the index of live tasks reads what is under way just now.
+    """
+    names = (
+        "waiting_jobs", "outcomes_since", "rows", "live_task_of", "open_intents", "live_tasks", "doubt_orphans",
+        "live_of_run", "live_of_jobs", "file_taken", "done_since", "known_tickets", "image_by_link", "image_by_sha",
+        "forget_old", "tries_beside", "finish_run", "next_seq", "end_job", "reopen_jobs", "cancel_jobs", "twin",
+    )  # fmt: skip
+    for name in names:
         sql = statements().named[name]
         values = dict.fromkeys(re.findall(r":([a-z_][a-z_0-9]*)", sql))
         plan = journal.read_now(
@@ -77,7 +84,8 @@ def test_waiting_jobs_are_found_by_an_index(journal: Journal) -> None:
         scans = [
             row["detail"]
             for row in plan
-            if row["detail"].startswith("SCAN") and "json_each" not in row["detail"]
+            if row["detail"].startswith("SCAN")
+            and not any(few in row["detail"] for few in ("json_each", "one_live_task", "CONSTANT"))
         ]
         assert scans == [], name
 

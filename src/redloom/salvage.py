@@ -244,7 +244,7 @@ def _put_loose(new: sqlite3.Connection, table: Table, row: Row) -> int:
     """A version of a task may be an old one: beside a live task of its key it is not live too."""
     put = _put(new, table, row)
     if not put and table.name == "tasks":
-        put = _put(new, table, {**row, "state": "abandoned"})
+        put = _put(new, table, {**row, "state": "abandoned", "closed_at": row["intent_at"]})
     return put
 
 

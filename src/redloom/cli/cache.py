@@ -110,12 +110,9 @@ def _forget(journal: Journal, days: float) -> None:
     """Forget old pictures that nobody waits for, so many in one commit that an engine gets in."""
     from redloom.clock import clock_from_environment
 
-    before, after = clock_from_environment().now() - days * DAY_S, ""
-    while keys := journal.do_now(
-        lambda db: db.all("forget_old", before=before, after=after),  # noqa: B023
-        "forget",
-    ):
-        after = max(row["key"] for row in keys)
+    before = clock_from_environment().now() - days * DAY_S
+    while journal.do_now(lambda db: db.run("forget_old", before=before), "forget"):
+        pass
 
 
 def _swept(journal: Journal, folder: Path) -> int:
