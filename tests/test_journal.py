@@ -88,6 +88,8 @@ def test_waiting_jobs_are_found_by_an_index(journal: Journal) -> None:
             and not any(few in row["detail"] for few in ("json_each", "one_live_task", "CONSTANT"))
         ]
         assert scans == [], name
+        if name == "outcomes_since":  # asked by every follower, several times a second
+            assert any("jobs_by_seq (run=? AND seq>?)" in row["detail"] for row in plan)
 
 
 def test_an_operation_that_raises_undoes_only_itself(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from redloom.errors import ServiceError, Throttled, Unavailable
 from redloom.image import Store
 from redloom.records import ImageRecord
 from redloom.takeover import unfinished_files
-from redloom.testing import START, FakeProvider, Fate, JumpingClock, fake_endpoint, run
+from redloom.testing import START, FakeProvider, FakeTask, Fate, JumpingClock, fake_endpoint, run
 
 HOUR_S = 3600.0
 
@@ -45,12 +45,25 @@ class Sample:
     """Bytes of the write-ahead log."""
 
 
+class Forgetful(dict[str, FakeTask]):
+    """A service's tasks, of which it can drop the old ones; their numbers go on all the same."""
+
+    ever = 0
+
+    def __setitem__(self, name: str, task: FakeTask) -> None:
+        self.ever += 1
+        super().__setitem__(name, task)
+
+    def __len__(self) -> int:
+        return self.ever
+
+
 class Days:
     """Runs of mixed kinds, one after another, on a service that has bad moments."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder, self.rng, self.clock = folder, random.Random(seed), JumpingClock()
-        self.service = FakeProvider(self.clock.now, script=self._fate)
+        self.service = FakeProvider(self.clock.now, script=self._fate, tasks=Forgetful())
         self.rows = 0
 
     def _fate(self, _asked: Asked, _number: int) -> Fate | ServiceError:
@@ -287,7 +300,8 @@ def test_pruning_beside_an_engine_at_work(service: Service) -> None:
         done = command(service, "cache", "prune", "--older-than", "0", "--yes")
         assert done.returncode == 0, done.stderr
         pruned += 1
-    assert worker.returncode == 0, worker.communicate()[1]
+    _, said = worker.communicate()
+    assert worker.returncode == 0, said
     assert pruned
     rows = manifest(service.folder / "B")
     assert [row["status"] for row in rows] == ["ok"] * 40

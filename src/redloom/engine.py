@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 
 CHUNK = 500
 """Rows written to the journal in one operation."""
+REMEMBERED = 1000
+"""Runs whose last end this process remembers without asking the journal."""
 FOLLOW_S = 0.4
 """Real seconds between looks of a follower at the journal."""
 
@@ -529,6 +531,9 @@ class Engine:
         if isinstance(event, Ended) and event.at > self._taken.get(event.run, float("-inf")):
             # The end of an earlier carriage may be told after the run was taken up again.
             self._gone[event.run] = event.state
+            for kept in (self._gone, self._taken):  # a server sees thousands of runs a day
+                if len(kept) > REMEMBERED:
+                    del kept[next(iter(kept))]
         if isinstance(event, Ended | Stopped) or event.kind == "done":
             self._changed.set()
 

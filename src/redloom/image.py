@@ -432,6 +432,10 @@ def _make_folder(folder: Path) -> list[Path]:
     return gained
 
 
+FOLDERS = 1000
+"""Folders whose syncs are remembered; a server writes into a new one with every run."""
+
+
 class _FolderSyncs:
     """fsync of folders, shared: whoever comes while one is under way waits for the next, and all
     who wait are served by that one. The entry that a caller made before is durable after.
@@ -455,6 +459,10 @@ class _FolderSyncs:
             finally:
                 os.close(handle)
             self._began[folder] = began
+        if len(self._began) > FOLDERS:
+            # Whoever waits has its lock in hand; without an entry a folder is only synced once more.
+            self._began.clear()
+            self._locks.clear()
 
 
 _sync_folder = _FolderSyncs().sync

@@ -302,7 +302,9 @@ SELECT EXISTS (SELECT 1 FROM jobs WHERE run = :run AND status = 'ok' AND id != :
 
 -- name: fingerprints
 SELECT json_extract(images.about, '$.fingerprint') AS mark, jobs.row, jobs.take
-FROM jobs JOIN images ON images.key = jobs.key WHERE jobs.run = :run AND jobs.status = 'ok' ORDER BY jobs.id;
+FROM (SELECT * FROM jobs WHERE run = :run AND status = 'ok' AND status != 'pending'
+      ORDER BY ended DESC LIMIT 20000) AS jobs
+  JOIN images ON images.key = jobs.key ORDER BY jobs.id;
 
 -- name: counts
 SELECT status, count(*) AS number FROM jobs WHERE run = :run AND status != 'pending' GROUP BY status
@@ -327,7 +329,7 @@ SELECT jobs.*, runs.out, tasks.endpoint, tasks.model AS served, tasks.seed, task
        images.sha256 AS source_sha256, images.width, images.height, images.about
 FROM jobs JOIN runs ON runs.id = jobs.run LEFT JOIN tasks ON tasks.id = jobs.task
   LEFT JOIN images ON images.key = jobs.key
-WHERE jobs.run = :run AND (jobs.seq, jobs.id) > (:seq, :id) ORDER BY jobs.seq, jobs.id LIMIT :limit;
+WHERE jobs.run = :run AND jobs.seq >= :seq AND (jobs.seq, jobs.id) > (:seq, :id) ORDER BY jobs.seq, jobs.id LIMIT :limit;
 
 -- name: add_intent
 INSERT INTO tasks (job, run, key, endpoint, place, account, model, lane, state, epoch, seed, size,
@@ -440,14 +442,13 @@ DELETE FROM images WHERE key IN (
 DELETE FROM images WHERE key = :key;
 
 -- name: spent
-SELECT coalesce(currency, '') AS currency, billed, price_source, count(*) AS number,
-       sum(price) AS amount, sum(price IS NULL) AS unpriced,
-       sum(state IN ('intent', 'accepted', 'doubt')) AS open
-FROM (SELECT currency, billed, price_source, price, state FROM tasks INDEXED BY tasks_spent
-        WHERE run = :run AND closed_at IS NOT NULL AND state != 'void'
-      UNION ALL SELECT currency, billed, price_source, price, state FROM tasks INDEXED BY one_live_task
-        WHERE +run = :run AND state IN ('intent', 'accepted', 'doubt', 'made'))
-GROUP BY currency, billed, price_source;
+SELECT currency, billed, price_source, count(*) AS number, sum(price) AS amount,
+       sum(price IS NULL) AS unpriced, 0 AS open
+FROM tasks INDEXED BY tasks_spent WHERE run = :run AND closed_at IS NOT NULL AND state != 'void'
+GROUP BY billed, currency, price_source
+UNION ALL SELECT currency, billed, price_source, count(*), sum(price), sum(price IS NULL), sum(state != 'made')
+FROM tasks INDEXED BY one_live_task WHERE +run = :run AND state IN ('intent', 'accepted', 'doubt', 'made')
+GROUP BY billed, currency, price_source;
 
 -- name: endpoint_health
 SELECT endpoint, sum(state = 'stored') AS made,
