@@ -185,6 +185,10 @@ async def first_work(workspace: Path, *, fresh: bool) -> float:
     """Seconds from the engine's start to the first new picture, of a new run or of a retry."""
     from redloom.engine import Engine
 
+    if not fresh:  # an earlier measurement may have made them
+        with contextlib.closing(sqlite3.connect(workspace / "journal.db")) as connection:
+            _let_some_fail(connection)
+            connection.commit()
     began = time.perf_counter()
     done = asyncio.Event()
     async with Engine("cards", workspace=workspace) as engine:

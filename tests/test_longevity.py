@@ -22,6 +22,7 @@ from helpers.terminal import Service, manifest, prompts
 from helpers.terminal import run as command
 from redloom.cli.cache import cache
 from redloom.cli.common import Common
+from redloom.clock import THREADS
 from redloom.endpoint import Asked
 from redloom.engine import Engine, RunOptions
 from redloom.errors import ServiceError, Throttled, Unavailable
@@ -131,7 +132,8 @@ def _hold(samples: list[Sample], days: Days) -> None:
     assert least(late, "memory") <= least(early, "memory") + 2_000
     assert least(late, "files") <= least(early, "files") + 2
     assert least(late, "tasks") <= least(early, "tasks")
-    assert least(late, "threads") <= max(one.threads for one in early)
+    # Pools fill up to their sizes, whatever there is to do; a thread left by each run would show.
+    assert max(one.threads for one in samples) <= THREADS + (os.cpu_count() or 2) + 10
     assert max(one.log for one in samples) < 40_000_000
     size = (days.folder / "ws" / "journal.db").stat().st_size
     assert size / days.rows < 12_000, "bytes of the journal for each row"
