@@ -585,7 +585,7 @@ def test_an_engine_that_cannot_begin_is_told_to_followers(
     def broken(*_how: Any) -> None:
         raise ValueError("broken")
 
-    monkeypatch.setattr("redloom.engine.clear_spilled", broken)
+    monkeypatch.setattr("redloom.engine.sweep", broken)
 
     async def work(one: Engine, _services: list[FakeProvider]) -> str:
         try:

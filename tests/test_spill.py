@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from redloom.errors import AnswerLost
-from redloom.spill import LONG, Spill, clear_spilled
+from redloom.spill import LONG, Spill
 
 MOST = 64 * 1024 * 1024
 PICTURE = bytes(range(256)) * 400
@@ -146,13 +146,3 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert most < 4_000_000
-
-
-def test_only_strays_are_cleared(tmp_path: Path) -> None:
-    """What the journal speaks of stays, and so does everything that no answer left."""
-    named, stray, other = (tmp_path / name for name in ("spill-1.part", "spill-2.part", "3.0.part"))
-    for path in (named, stray, other):
-        path.write_bytes(b"x")
-    clear_spilled(tmp_path, [json.dumps({"url": "", "file": str(named)}), ""])
-    assert sorted(tmp_path.iterdir()) == sorted([named, other])
-    clear_spilled(tmp_path / "nothing", [])

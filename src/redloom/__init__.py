@@ -22,10 +22,14 @@ The way of one picture, in the order that it goes
     prompt_files  reading .txt .csv .xlsx .jsonl .json
     job           one wanted picture: its key, its states
     money         sums, budget, estimate
+    upgrade       before a journal is used: the right file, this release's schema, a copy kept
     journal       what became of every job (SQLite; the SQL under names in journal.sql)
     spending      what a run has cost, added up from the journal
     records       the journal's typed operations
+    pages         rows out of a SQLite file that SQLite cannot read any more
+    salvage       what can still be read of a damaged journal
     workspace     the folder of journal and store, and who may spend in it
+    takeover      before an engine takes over: the latest journal? which unfinished files?
     spill         pictures inside an answer go to disk as they arrive
     wire          one pooled HTTP session per endpoint; what left, what was lost
     previews      small pictures of what is being made, while somebody watches
@@ -47,6 +51,7 @@ The way of one picture, in the order that it goes
     verify        bytes to a verified picture: decoded, measured, hashed
     download      result to bytes on disk, whole and verified or not at all
     image         the finished picture: store, derived formats
+    rebuild       a damaged or lost journal, built again from itself, store and sidecars
     examine       one look at a finished picture: thumbnail, fingerprint, doubts
     finish        from a finished task to a file and an outcome on record
     floor         what the work on one picture asks of the carrier

@@ -120,6 +120,8 @@ class Carried:
     """It has its first picture since it was taken up."""
     unpaid: bool = False
     """The budget is used up."""
+    ending: int = 0
+    """Jobs of the hand that are being ended for want of budget: many share one commit."""
     pending: int = 0
     """Jobs without an outcome when it was taken up and not read from the journal since."""
     skipped: int = 0

@@ -484,17 +484,22 @@ class Carrier:
 
     def _cannot_pay(self, carried: Carried) -> bool:
         """The cap is reached: finish what is paid for; when nothing can come back, say unpaid."""
-        if carried.hand:
+        if len(carried.hand) > carried.ending or carried.ending >= WINDOW:
             return False
         carried.unpaid = True
         job = carried.ready[0]
+        carried.ending += 1
+        self.begin(carried, carried.take(), self._end_unpaid(carried, job))
+        return True
+
+    async def _end_unpaid(self, carried: Carried, job: Job) -> None:
         message = Text(
             "预算已用完，没有为它花钱。", "The budget is used up; nothing was spent on it."
         )
-        self.begin(
-            carried, carried.take(), self.maker.end_job(carried, job, "unpaid", "budget", message)
-        )
-        return True
+        try:
+            await self.maker.end_job(carried, job, "unpaid", "budget", message)
+        finally:
+            carried.ending -= 1
 
     def begin(self, carried: Carried, job: Job, work: Coroutine[Any, Any, None]) -> None:
         """Run one job's work; its key is taken until it has its outcome."""

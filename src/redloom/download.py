@@ -416,7 +416,7 @@ class Gate:
 def sweep(folder: Path, keep: Collection[str] = ()) -> int:
     """Remove what earlier processes left in a downloads folder; returns the bytes freed.
 
-    Unfinished files of the names in ``keep`` stay, to be resumed. Only for whoever holds the
+    Unfinished files of the names in ``keep`` stay, to be gone on with. Only for whoever holds the
     workspace: another's downloads would lose their files. Raises DiskFull.
     """
     kept = {_plain(name) for name in keep}

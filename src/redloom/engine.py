@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from .carrier import Carrier
 from .clock import Clock, clock_from_environment, offload
 from .diary import Diarist, limits_of
-from .download import Downloads
+from .download import Downloads, sweep
 from .endpoint import Endpoint, Lane, Provider, Tools
 from .equip import Terms, equip, keep_what_was_learnt
 from .errors import BadInput, BadSettings
@@ -44,7 +44,7 @@ from .prompt import Prompt, prompts_of
 from .records import NewJob, Records, Run, new_run_id
 from .retry import Policy
 from .route import Live
-from .spill import clear_spilled
+from .takeover import check_age, unfinished_files
 from .wanted import RunOptions, jobs_of
 from .workspace import Workspace
 
@@ -55,6 +55,8 @@ NO_BUDGET: tuple[float | None, str] = (None, "")
 """A run's budget and its currency, where a run goes on with what it had."""
 CHUNK = 500
 """Rows written to the journal in one operation."""
+REMEMBERED = 1000
+"""Runs whose last end this process remembers without asking the journal."""
 FOLLOW_S = 0.4
 """Real seconds between looks of a follower at the journal."""
 GATHER_S = 0.02
@@ -147,7 +149,8 @@ class Engine:
         assert root is not None
         share_pools()
         self.workspace = Workspace(root).prepare()
-        self.journal = Journal(self.workspace.journal, witness=self._witness).open()
+        self.journal = Journal(self.workspace.journal, witness=self._witness)
+        self._open_journal()
         self.records = Records(self.journal)
         self.store = Store(self.workspace.root)
         self.downloads = Downloads(self.workspace.partial, clock=self.clock, pauses=pauses())
@@ -156,6 +159,16 @@ class Engine:
         self.stream_of_events.watch(Diarist(self.records, limits_of(self.lives)))
         self._lead = asyncio.get_running_loop().create_task(self._lead_when_possible())
         return self
+
+    def _open_journal(self) -> None:
+        """Raises WorkspaceError where it cannot be used; nothing stays open then."""
+        try:
+            self.journal.open()
+            check_age(self.journal, self.workspace.last_epoch)
+        except BaseException:
+            self.journal.close()
+            self.workspace.close()
+            raise
 
     async def __aexit__(
         self,
@@ -195,9 +208,8 @@ class Engine:
         """Become the engine of the workspace as soon as nobody else is."""
         while True:
             if self.workspace.try_lock():
-                live = await self.records.live_tasks()
-                named = [row["result"] or "" for row in live]
-                await offload(clear_spilled, self.workspace.partial, named)
+                named = unfinished_files(await self.records.live_tasks())
+                await offload(sweep, self.workspace.partial, named)
                 self._carrier = Carrier(
                     self.records, self.clock, self.stream_of_events, self.lives,
                     Finisher(self.records, self.clock, self.stream_of_events, self.store, self.downloads),
@@ -528,9 +540,14 @@ class Engine:
         self._changed.set()
 
     def _notice(self, event: Event) -> None:
+        if event.kind == "started" and self._carrier is not None:
+            self.workspace.remember_epoch(self._carrier.epoch)
         if isinstance(event, Ended) and event.at > self._taken.get(event.run, float("-inf")):
             # The end of an earlier carriage may be told after the run was taken up again.
             self._gone[event.run] = event.state
+            for kept in (self._gone, self._taken):  # a server sees thousands of runs a day
+                if len(kept) > REMEMBERED:
+                    del kept[next(iter(kept))]
         if isinstance(event, Ended | Stopped) or event.kind == "done":
             self._changed.set()
 

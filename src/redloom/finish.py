@@ -400,6 +400,7 @@ def about_of(job: Job, live: Live, task: TaskFacts, made: Made, now: float) -> A
         currency=made.price.currency if made.price is not None else task.currency,
         price_source=made.price.source if made.price is not None else task.price_source,
         made_by_model=live.capabilities.made_by_model,
+        key=job.key,
     )
 
 
@@ -416,4 +417,5 @@ def _about_from_json(text: str, job: Job) -> About:
     values["flags"] = tuple(values.get("flags") or ())
     values["notes"] = tuple(values.get("notes") or ())
     values["row"], values["take"], values["id"] = job.row, job.take, str(job.input.get("id", ""))
+    values["key"] = job.key
     return About(**values)

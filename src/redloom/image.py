@@ -126,24 +126,36 @@ class Store:
         image = self.find(sha256)
         return image is not None and _digest(image.path) == sha256
 
+    def take_in(self, data: bytes, sha256: str, kind: str) -> None:
+        """Keep bytes of this digest that were found elsewhere. Raises DiskFull."""
+        write_whole(self._place(sha256, kind), data)
+
+    def digests(self) -> Iterator[str]:
+        """The digest of every picture in the store, by its file's name."""
+        return (path.stem for path in self._files())
+
     def usage(self) -> tuple[int, int]:
         """Files and bytes in the store."""
-        sizes = [path.stat().st_size for path in self._files()]
-        return len(sizes), sum(sizes)
+        files = size = 0
+        for path in self._files():
+            with contextlib.suppress(FileNotFoundError):  # pruned meanwhile
+                size += path.stat().st_size
+                files += 1
+        return files, size
 
     def prune(self, keep: Callable[[str], bool], *, older_than: float) -> int:
         """Remove pictures that ``keep(sha256)`` does not want; returns the bytes freed.
 
         Only files last written before ``older_than`` (real Unix time), so that what another
-        thread has just put is safe. Raises DiskFull.
+        thread or process has just put is safe, in the very moment of its removal too: a file is
+        moved out of sight, looked at again, and put back where it is new. Raises DiskFull.
         """
         freed = 0
         with on_disk():
             for path in self._files():
-                facts = path.stat()
-                if facts.st_mtime < older_than and not keep(path.stem):
-                    path.unlink(missing_ok=True)
-                    freed += facts.st_size
+                with contextlib.suppress(FileNotFoundError):
+                    if path.stat().st_mtime < older_than and not keep(path.stem):
+                        freed += _removed(path, older_than)
         return freed
 
     def _place(self, sha256: str, kind: str) -> Path:
@@ -151,8 +163,25 @@ class Store:
             raise ValueError("not a SHA-256 digest in lower-case hexadecimal")
         return self.folder / sha256[:2] / f"{sha256}.{extension(kind)}"
 
-    def _files(self) -> list[Path]:
-        return sorted(p for p in self.folder.glob("??/*.*") if len(p.stem) == 64)
+    def _files(self) -> Iterator[Path]:
+        """Every picture's file, a folder at a time: there may be a million."""
+        for number in range(256):
+            folder = self.folder / f"{number:02x}"
+            if folder.is_dir():
+                names = sorted(entry.name for entry in os.scandir(folder))
+                yield from (folder / name for name in names if len(name.partition(".")[0]) == 64)
+
+
+def _removed(path: Path, older_than: float) -> int:
+    """Remove a file unless it was written anew just now; the bytes freed."""
+    aside = path.with_name(f".pruned-{os.urandom(8).hex()}")
+    path.replace(aside)
+    facts = aside.stat()
+    if facts.st_mtime >= older_than:
+        aside.replace(path)
+        return 0
+    aside.unlink()
+    return facts.st_size
 
 
 def deliver(
@@ -439,6 +468,10 @@ def _make_folder(folder: Path, make: Callable[[Path], None] | None) -> list[Path
     return gained
 
 
+FOLDERS = 1000
+"""Folders whose syncs are remembered; a server writes into a new one with every run."""
+
+
 class _FolderSyncs:
     """fsync of folders, shared: whoever comes while one is under way waits for the next, and all
     who wait are served by that one. The entry that a caller made before is durable after.
@@ -462,6 +495,10 @@ class _FolderSyncs:
             finally:
                 os.close(handle)
             self._began[folder] = began
+        if len(self._began) > FOLDERS:
+            # Whoever waits has its lock in hand; without an entry a folder is only synced once more.
+            self._began.clear()
+            self._locks.clear()
 
 
 _sync_folder = _FolderSyncs().sync

@@ -4,7 +4,7 @@ Whatever is written while a commit is under way goes into the next one together,
 of an fsync is shared. WAL with ``synchronous=FULL``: what a caller awaited is on the disk.
 The statements are in ``journal.sql`` under names; the typed operations in `records`.
 
-May import: errors, clock, lang, private.
+May import: errors, clock, lang, private, upgrade.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 from . import private
 from .clock import held
 from .errors import DiskFull, JournalDamaged, RedloomError, WorkspaceError
+from .upgrade import check_place, migrate
 
 T = TypeVar("T")
 Row = sqlite3.Row
@@ -57,8 +58,10 @@ def statements() -> Statements:
     for kind, label, body in _BLOCK.findall(text):
         if kind == "name":
             named[label] = body.strip().rstrip(";")
-        else:
-            migrations.append(body)
+            continue
+        migrations.append(body)
+        if int(label) != len(migrations):
+            raise ValueError(f"migration {label} is number {len(migrations)}: one is missing")
     return Statements(named, tuple(migrations))
 
 
@@ -207,9 +210,10 @@ class Journal:
     def _serve(self, ready: Future[None]) -> None:
         try:
             with _translated(self.path):
+                check_place(self.path)  # before the file is made
                 _shut(self.path)
                 db = Db(connect(self.path))
-                migrate(db)
+                migrate(db.connection, self.path, statements().migrations)
         except BaseException as error:
             ready.set_exception(error)
             return
@@ -343,47 +347,6 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
             time.sleep(0.01)
 
 
-def migrate(db: Db) -> None:
-    """Bring the schema up to date, each step in a transaction of its own.
-
-    Raises JournalDamaged where the file was written by a newer release.
-    """
-    steps = statements().migrations
-    version = int(db.connection.execute("PRAGMA user_version").fetchone()[0])
-    if version > len(steps):
-        raise JournalDamaged(
-            "这个工作区是更新版本的 Redloom 写的；请升级后再用，里面的东西没有动。",
-            "This workspace was written by a newer Redloom; upgrade to use it. Nothing was touched.",
-        )
-    for number, step in enumerate(steps[version:], version + 1):
-        _step(db, number, step)
-
-
-def _step(db: Db, number: int, step: str) -> None:
-    """One migration; another process may have done it while we waited for the lock."""
-    db.connection.execute("BEGIN IMMEDIATE")
-    try:
-        if int(db.connection.execute("PRAGMA user_version").fetchone()[0]) < number:
-            for statement in _split(step):
-                db.connection.execute(statement)
-            db.connection.execute(f"PRAGMA user_version = {number}")
-        db.connection.execute("COMMIT")
-    except BaseException:
-        with _quiet():  # a full disk has undone it already, and is what has to be told
-            db.connection.execute("ROLLBACK")
-        raise
-
-
-def _split(script: str) -> Iterable[str]:
-    """The statements of a script (``executescript`` would commit behind our back)."""
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
-
-
 class _translated:  # noqa: N801 - used like a function
     """Turns SQLite's errors into ours; most specific first, the cause kept."""
 
@@ -409,11 +372,11 @@ def translate(error: sqlite3.Error | OSError) -> WorkspaceError:
             "The journal cannot be written (disk full, or no right to write). What was paid for is on record; make room and run the same command again.",
         )
     if isinstance(error, sqlite3.DatabaseError) and (
-        "malformed" in said or "not a database" in said
+        any(word in said for word in ("malformed", "not a database", "file format"))
     ):
         return JournalDamaged(
-            "账本文件已损坏，没有再发出任何请求。图片还在图库里；请把 journal.db 换成备份，或移走它重新开始。",
-            "The journal file is damaged; nothing more was sent. The pictures are still in the store: restore journal.db from a backup, or move it away and start anew.",
+            "账本文件已损坏，没有再发出任何请求；图片还在图库里。运行 redloom cache rebuild 图片文件夹… 另建账本，什么都不删。",
+            "The journal file is damaged; nothing more was sent, and the pictures are still in the store. `redloom cache rebuild DIR…` (the folders of your pictures) builds a new one and deletes nothing.",
         )
     return WorkspaceError(
         f"账本出错（{error}），没有再发出任何请求；请稍后用同一条命令重试。",

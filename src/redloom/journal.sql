@@ -169,6 +169,22 @@ CREATE TABLE feedback (
   at    REAL NOT NULL
 ) WITHOUT ROWID;
 
+-- migration: 4
+-- Kept free.
+
+-- migration: 5
+-- A million rows: what is asked often is answered from an index. Rows and tasks come into these
+-- once, when they end; what is open is few and has indexes of its own.
+CREATE INDEX jobs_ended ON jobs (run, status, ended) WHERE status != 'pending';
+CREATE INDEX jobs_by_file ON jobs (run, file COLLATE NOCASE) WHERE status = 'ok';
+CREATE INDEX tasks_spent ON tasks (run, billed, currency, price_source, price, state, endpoint, model, intent_at, closed_at)
+  WHERE closed_at IS NOT NULL;
+CREATE INDEX tasks_abandoned ON tasks (account, intent_at) WHERE state = 'abandoned';
+CREATE INDEX images_by_time ON images (made);
+CREATE INDEX runs_by_time ON runs (created, id);
+CREATE INDEX runs_unfinished ON runs (priority, created) WHERE state IN ('open', 'paused');
+CREATE INDEX hooks_waiting ON asked (hook_at) WHERE hook_state = 'waiting';
+
 -- name: meta
 SELECT value FROM meta WHERE name = :item;
 
@@ -183,13 +199,13 @@ VALUES (:id, :created, :kind, :digest, :out, :options, :environment, :priority, 
 SELECT * FROM runs WHERE id = :id;
 
 -- name: runs
-SELECT * FROM runs ORDER BY created DESC LIMIT :limit;
+SELECT * FROM runs ORDER BY created DESC, id DESC LIMIT :limit;
 
 -- name: runs_into
 SELECT * FROM runs WHERE out = :out ORDER BY created DESC;
 
 -- name: open_runs
-SELECT * FROM runs WHERE state = 'open' AND note = '' ORDER BY priority DESC, created;
+SELECT * FROM runs WHERE state IN ('open', 'paused') AND state = 'open' AND note = '' ORDER BY priority DESC, created;
 
 -- name: set_run_state
 UPDATE runs SET state = :state WHERE id = :id AND state IN (SELECT value FROM json_each(:from_states));
@@ -212,7 +228,8 @@ WHERE id = :id;
 UPDATE runs SET note = :note WHERE id = :id;
 
 -- name: live_of_run
-SELECT count(*) FROM tasks WHERE run = :run AND state IN ('intent', 'accepted', 'made');
+SELECT count(*) FROM tasks INDEXED BY one_live_task
+WHERE +run = :run AND state IN ('intent', 'accepted', 'doubt', 'made') AND state != 'doubt';
 
 -- name: leave_out
 UPDATE runs SET out = '', state = CASE WHEN state = 'done' THEN state ELSE 'cancelled' END WHERE id = :id;
@@ -261,7 +278,7 @@ WHERE id = :id AND status = 'pending';
 
 -- name: reopen_jobs
 UPDATE jobs SET status = 'pending', code = '', error = '', ended = NULL, seq = NULL
-WHERE run = :run AND status IN (SELECT value FROM json_each(:statuses));
+WHERE run = :run AND status != 'pending' AND status IN (SELECT value FROM json_each(:statuses));
 
 -- name: cancel_jobs
 UPDATE jobs SET status = 'cancelled', ended = :ended, seq = :seq
@@ -286,10 +303,13 @@ SELECT EXISTS (SELECT 1 FROM jobs WHERE run = :run AND status = 'ok' AND id != :
 
 -- name: fingerprints
 SELECT json_extract(images.about, '$.fingerprint') AS mark, jobs.row, jobs.take
-FROM jobs JOIN images ON images.key = jobs.key WHERE jobs.run = :run AND jobs.status = 'ok' ORDER BY jobs.id;
+FROM (SELECT * FROM jobs WHERE run = :run AND status = 'ok' AND status != 'pending'
+      ORDER BY ended DESC LIMIT 20000) AS jobs
+  JOIN images ON images.key = jobs.key ORDER BY jobs.id;
 
 -- name: counts
-SELECT status, count(*) AS number FROM jobs WHERE run = :run GROUP BY status;
+SELECT status, count(*) AS number FROM jobs WHERE run = :run AND status != 'pending' GROUP BY status
+UNION ALL SELECT status, count(*) FROM jobs WHERE run = :run AND status = 'pending' GROUP BY status;
 
 -- name: rows
 SELECT jobs.*, runs.out, tasks.endpoint, tasks.model AS served, tasks.seed, tasks.size AS sent_size,
@@ -310,7 +330,7 @@ SELECT jobs.*, runs.out, tasks.endpoint, tasks.model AS served, tasks.seed, task
        images.sha256 AS source_sha256, images.width, images.height, images.about
 FROM jobs JOIN runs ON runs.id = jobs.run LEFT JOIN tasks ON tasks.id = jobs.task
   LEFT JOIN images ON images.key = jobs.key
-WHERE jobs.run = :run AND (jobs.seq, jobs.id) > (:seq, :id) ORDER BY jobs.seq, jobs.id LIMIT :limit;
+WHERE jobs.run = :run AND jobs.seq >= :seq AND (jobs.seq, jobs.id) > (:seq, :id) ORDER BY jobs.seq, jobs.id LIMIT :limit;
 
 -- name: add_intent
 INSERT INTO tasks (job, run, key, endpoint, place, account, model, lane, state, epoch, seed, size,
@@ -372,7 +392,8 @@ WHERE id = :id AND state IN ('intent', 'accepted', 'doubt', 'made');
 SELECT * FROM tasks WHERE id = :id;
 
 -- name: doubt_orphans
-UPDATE tasks SET state = 'doubt', lost_at = intent_at + :reach, code = 'crash' WHERE state = 'intent' AND epoch < :epoch
+UPDATE tasks SET state = 'doubt', lost_at = intent_at + :reach, code = 'crash'
+WHERE state IN ('intent', 'accepted', 'doubt', 'made') AND state = 'intent' AND epoch < :epoch
 RETURNING id;
 
 -- name: live_tasks
@@ -393,9 +414,11 @@ WHERE tasks.key = :key AND tasks.state IN ('intent', 'accepted', 'doubt', 'made'
 SELECT ticket_id, intent_at, accepted_at FROM tasks WHERE ticket_id IN (SELECT value FROM json_each(:ids));
 
 -- name: open_intents
-SELECT id, model, intent_at, coalesce(lost_at, :now) AS lost_at, state FROM tasks
-WHERE account = :account AND state IN ('intent', 'doubt', 'abandoned')
-  AND intent_at <= :until AND coalesce(lost_at, :now) >= :since;
+SELECT id, model, intent_at, coalesce(lost_at, :now) AS lost_at, state FROM tasks INDEXED BY one_live_task
+WHERE +account = :account AND state IN ('intent', 'accepted', 'doubt', 'made') AND state IN ('intent', 'doubt')
+  AND intent_at <= :until AND coalesce(lost_at, :now) >= :since
+UNION ALL SELECT id, model, intent_at, coalesce(lost_at, :now), state FROM tasks
+WHERE account = :account AND state = 'abandoned' AND intent_at <= :until AND coalesce(lost_at, :now) >= :since;
 
 -- name: add_image
 INSERT INTO images (key, sha256, task, format, width, height, bytes, made, about)
@@ -408,20 +431,29 @@ ON CONFLICT (key) DO UPDATE SET sha256 = excluded.sha256, task = excluded.task, 
 SELECT * FROM images WHERE key = :key;
 
 -- name: image_by_link
-SELECT images.* FROM images JOIN tasks ON tasks.id = images.task
-WHERE json_extract(tasks.result, '$.url') = :link LIMIT 1;
+SELECT images.* FROM tasks CROSS JOIN images ON images.key = tasks.key
+WHERE tasks.id > (SELECT max(id) FROM tasks) - 20000  -- a link lives for a day
+  AND json_extract(tasks.result, '$.url') = :link LIMIT 1;
 
--- name: images_before
-SELECT key, sha256, bytes, made FROM images WHERE made < :before ORDER BY made;
+-- name: forget_old
+DELETE FROM images WHERE key IN (
+  SELECT key FROM images WHERE made < :before
+    AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.key = images.key AND jobs.status = 'pending')
+    AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.key = images.key
+      AND tasks.state IN ('intent', 'accepted', 'doubt', 'made'))
+  ORDER BY made LIMIT 2000);
 
 -- name: forget_image
 DELETE FROM images WHERE key = :key;
 
 -- name: spent
-SELECT coalesce(currency, '') AS currency, billed, price_source, count(*) AS number,
-       sum(price) AS amount, sum(price IS NULL) AS unpriced,
-       sum(state IN ('intent', 'accepted', 'doubt')) AS open
-FROM tasks WHERE run = :run AND state != 'void' GROUP BY currency, billed, price_source;
+SELECT currency, billed, price_source, count(*) AS number, sum(price) AS amount,
+       sum(price IS NULL) AS unpriced, 0 AS open
+FROM tasks INDEXED BY tasks_spent WHERE run = :run AND closed_at IS NOT NULL AND state != 'void'
+GROUP BY billed, currency, price_source
+UNION ALL SELECT currency, billed, price_source, count(*), sum(price), sum(price IS NULL), sum(state != 'made')
+FROM tasks INDEXED BY one_live_task WHERE +run = :run AND state IN ('intent', 'accepted', 'doubt', 'made')
+GROUP BY billed, currency, price_source;
 
 -- name: endpoint_health
 SELECT endpoint, sum(state = 'stored') AS made,
@@ -429,11 +461,19 @@ SELECT endpoint, sum(state = 'stored') AS made,
        sum(state IN ('doubt', 'lost', 'abandoned')) AS doubtful,
        avg(CASE WHEN state = 'stored' THEN coalesce(ended, closed_at) - coalesce(started, accepted_at, intent_at) END) AS seconds,
        max(intent_at) AS last
-FROM tasks WHERE intent_at >= :since GROUP BY endpoint;
+FROM tasks WHERE intent_at >= :since AND account IN (
+  WITH RECURSIVE each(account) AS (SELECT min(account) FROM tasks
+    UNION ALL SELECT (SELECT min(account) FROM tasks WHERE tasks.account > each.account) FROM each
+      WHERE each.account IS NOT NULL)
+  SELECT account FROM each)
+GROUP BY endpoint;
 
 -- name: committed
-SELECT coalesce(sum(price), 0) AS amount FROM tasks
-WHERE run = :run AND billed IN ('yes', 'maybe') AND state != 'void';
+SELECT coalesce(sum(price), 0) AS amount
+FROM (SELECT price FROM tasks
+        WHERE run = :run AND closed_at IS NOT NULL AND billed IN ('yes', 'maybe') AND state != 'void'
+      UNION ALL SELECT price FROM tasks INDEXED BY one_live_task
+        WHERE +run = :run AND state IN ('intent', 'accepted', 'doubt', 'made') AND billed IN ('yes', 'maybe'));
 
 -- name: learn
 INSERT INTO learnt (what, whom, value, at) VALUES (:what, :whom, :value, :at)
@@ -448,7 +488,9 @@ WHERE tasks.run = :run AND tasks.id > :after ORDER BY tasks.id LIMIT :limit;
 
 -- name: tries_beside
 SELECT count(*) AS number, coalesce(sum(min(ended, :until) - max(started, :since)), 0) AS seconds
-FROM tasks WHERE run != :run AND account = :account AND started < :until AND ended > :since;
+FROM tasks WHERE run != :run AND account = :account
+  AND intent_at BETWEEN :since - 172800 AND :until + 3600  -- no task takes longer
+  AND started < :until AND ended > :since;
 
 -- The studio.
 
@@ -548,11 +590,11 @@ FROM jobs JOIN runs ON runs.id = jobs.run LEFT JOIN tasks ON tasks.id = jobs.tas
 WHERE jobs.run = :run AND jobs.row = :row AND jobs.take = :take;
 
 -- name: live_of_jobs
-SELECT tasks.job, tasks.state, tasks.started, jobs.row, jobs.take, tasks.endpoint FROM tasks JOIN jobs ON jobs.id = tasks.job
-WHERE tasks.run = :run AND tasks.state IN ('intent', 'accepted', 'doubt', 'made') AND jobs.status = 'pending';
+SELECT tasks.job, tasks.state, tasks.started, jobs.row, jobs.take, tasks.endpoint FROM tasks INDEXED BY one_live_task JOIN jobs ON jobs.id = tasks.job
+WHERE +tasks.run = :run AND tasks.state IN ('intent', 'accepted', 'doubt', 'made') AND jobs.status = 'pending';
 
 -- name: done_since
-SELECT count(*) FROM jobs WHERE run = :run AND ended >= :since AND status IN ('ok', 'duplicate');
+SELECT count(*) FROM jobs WHERE run = :run AND status != 'pending' AND status IN ('ok', 'duplicate') AND ended >= :since;
 
 -- name: image_by_sha
 SELECT * FROM images WHERE sha256 = :sha256 LIMIT 1;
@@ -569,20 +611,24 @@ RETURNING thumb, used;
 SELECT image, thumb, used FROM feedback WHERE image IN (SELECT value FROM json_each(:images));
 
 -- name: record_of_endpoints
-SELECT tasks.endpoint, tasks.model, tasks.currency,
-  sum(tasks.state = 'stored') AS made, sum(tasks.state IN ('failed', 'refused', 'lost')) AS failed,
-  coalesce(sum(CASE WHEN tasks.billed = 'yes' THEN tasks.price END), 0) AS spent,
-  sum(coalesce(feedback.thumb, 0) = 1) AS up, sum(coalesce(feedback.thumb, 0) = -1) AS down,
-  sum(coalesce(feedback.used, 0) = 1) AS used,
-  sum(feedback.used = 1 OR feedback.thumb = 1) AS kept
-FROM tasks LEFT JOIN images ON images.task = tasks.id LEFT JOIN feedback ON feedback.image = images.sha256
-WHERE tasks.state != 'void'
-GROUP BY tasks.endpoint, tasks.model, tasks.currency;
+SELECT counted.*, coalesce(up, 0) AS up, coalesce(down, 0) AS down, coalesce(used, 0) AS used,
+  coalesce(kept, 0) AS kept
+FROM (SELECT endpoint, model, currency, sum(state = 'stored') AS made,
+        sum(state IN ('failed', 'refused', 'lost')) AS failed,
+        coalesce(sum(CASE WHEN billed = 'yes' THEN price END), 0) AS spent
+      FROM tasks WHERE closed_at IS NOT NULL AND state != 'void' GROUP BY endpoint, model, currency) AS counted
+LEFT JOIN (SELECT tasks.endpoint, tasks.model, tasks.currency, sum(feedback.thumb = 1) AS up,
+             sum(feedback.thumb = -1) AS down, sum(feedback.used = 1) AS used,
+             sum(feedback.used = 1 OR feedback.thumb = 1) AS kept
+           FROM feedback CROSS JOIN images ON images.sha256 = feedback.image
+             CROSS JOIN tasks ON tasks.id = images.task
+           GROUP BY tasks.endpoint, tasks.model, tasks.currency) AS thought
+  USING (endpoint, model, currency);
 
 -- name: spent_by_day
 SELECT date(intent_at, 'unixepoch', 'localtime') AS day, currency, billed,
   coalesce(sum(price), 0) AS amount, sum(state = 'stored') AS pictures
-FROM tasks WHERE state != 'void' AND billed IN ('yes', 'maybe') GROUP BY day, currency, billed ORDER BY day DESC LIMIT 400;
+FROM tasks WHERE closed_at IS NOT NULL AND state != 'void' AND billed IN ('yes', 'maybe') GROUP BY day, currency, billed ORDER BY day DESC LIMIT 400;
 
 -- name: add_note
 INSERT INTO notes (id, created, updated, caller, state, title, story, asked, hook)

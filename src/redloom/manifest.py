@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from .clock import iso, offload
-from .image import Delivery, Store, deliver, deliver_also
+from .errors import DiskFull
+from .image import Delivery, Image, Store, deliver, deliver_also
 from .journal import Journal, Row
 from .metadata import About
 from .parts import on_disk
@@ -178,10 +179,19 @@ def _deliver_again(store: Store, run: Run, row: Row, options: Delivery, there: b
     image = store.find(row["image"]) if row["image"] else None
     if image is None:
         return False
+    try:
+        _put_there(image, run, row, options, there)
+    except DiskFull:
+        if image.path.exists():
+            raise
+        return False  # pruned in this very moment
+    return True
+
+
+def _put_there(image: Image, run: Run, row: Row, options: Delivery, there: bool) -> None:
     if not there:
         deliver(image, Path(run.out) / row["file"], about_of_row(row), options)
     deliver_also(image, Path(run.out), row["file"], about_of_row(row), options)
-    return True
 
 
 def about_of_row(row: Row) -> About:
@@ -195,7 +205,7 @@ def about_of_row(row: Row) -> About:
         if values.get(name) is not None:
             values[name] = tuple(values[name])
     values |= {"row": row["row"], "take": row["take"], "id": str(given.get("id", ""))}
-    values["flags"] = tuple(row["flags"].split())
+    values |= {"flags": tuple(row["flags"].split()), "key": row["key"]}
     return About(**values)
 
 

@@ -76,6 +76,8 @@ class About:
     """What had to be changed for the model, said."""
     fingerprint: str = ""
     """What near-duplicates are known by (`examine.fingerprint`)."""
+    key: str = ""
+    """Of the request that the picture answers (`job.Request.key`): a lost journal is rebuilt by it."""
 
     def fields(self) -> dict[str, Any]:
         """By name; `dataclasses.asdict` would copy every value deeply."""

@@ -403,7 +403,7 @@ class Records:
         )
 
     async def fingerprints(self, run: str) -> list[tuple[str, int, int]]:
-        """Fingerprint, row and take of every picture that this run has."""
+        """Fingerprint, row and take of the pictures that this run has, the latest 20,000."""
         rows = await self.journal.read(lambda db: db.all("fingerprints", run=run))
         return [(row["mark"], row["row"], row["take"]) for row in rows if row["mark"]]
 

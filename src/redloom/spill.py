@@ -16,7 +16,7 @@ import contextlib
 import os
 import re
 import secrets
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -193,20 +193,6 @@ class _Target:
             file.close()
             with contextlib.suppress(OSError):
                 self.path.unlink(missing_ok=True)
-
-
-def clear_spilled(folder: Path, named: Iterable[str]) -> None:
-    """Remove what answers left in ``folder`` and no text of ``named`` speaks of.
-
-    For whoever holds the workspace, before it asks for anything: a process that died between
-    an answer's arrival and its record leaves a file that nobody will come back to.
-    """
-    strays = list(folder.glob("spill-*.part"))
-    told = " ".join(named) if strays else ""
-    for path in strays:
-        if path.name not in told:
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
 
 
 def _ends_in_escape(data: bytes) -> bool:

@@ -74,6 +74,22 @@ class Workspace:
             os.close(self._lock)
             self._lock = None
 
+    @property
+    def last_epoch(self) -> int:
+        """The epoch of the last engine that worked here; 0: none is known."""
+        try:
+            text = (self.root / "engine.lock").read_text("ascii")
+        except (OSError, ValueError):
+            return 0
+        return int(text) if text.strip().isdigit() else 0
+
+    def remember_epoch(self, epoch: int) -> None:
+        """For the holder of the lock: the journal has committed this epoch. A journal that knows
+        less afterwards has lost its write-ahead log, or is an older copy.
+        """
+        if self._lock is not None and epoch > self.last_epoch:
+            os.pwrite(self._lock, b"%d" % epoch, 0)
+
     def lives(self, token: str) -> bool:
         """Whether the process that calls itself ``token`` is still there."""
         if token == self.token:

@@ -142,7 +142,7 @@ class Memory:
         return await self.journal.read(
             lambda db: (
                 db.all("filtered_rows", **how, offset=offset, limit=limit),
-                int(db.value("count_filtered", **how)),
+                _counted(db, run, statuses, how),
             )
         )
 
@@ -269,6 +269,14 @@ class Memory:
     async def unfinished_notes(self) -> list[Row]:
         """Notes that an earlier server left in the middle."""
         return await self.journal.read(lambda db: db.all("unfinished_notes"))
+
+
+def _counted(db: Db, run: str, statuses: Sequence[str], how: Mapping[str, Any]) -> int:
+    """How many rows the filter lets through; without words the index knows it."""
+    if how["words"]:
+        return int(db.value("count_filtered", **how))
+    counts = db.all("counts", run=run)
+    return sum(row["number"] for row in counts if not statuses or row["status"] in statuses)
 
 
 def _like(words: str) -> str:
