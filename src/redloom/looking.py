@@ -53,6 +53,8 @@ class Lost:
     job: Job
     doubt: Doubt
     paid: Paid
+    lane: str = "async"
+    """How it was asked for, which need not be how its endpoint is asked today."""
     looks: int = 0
     """Looks that could not tell."""
 
@@ -61,7 +63,7 @@ class Lost:
         """From a row of ``tasks`` in state doubt."""
         until = row["lost_at"] if row["lost_at"] is not None else row["intent_at"]
         doubt = Doubt(row["id"], row["model"], row["intent_at"], until)
-        return cls(row["id"], live, carried, job, doubt, paid_for(row, carried))
+        return cls(row["id"], live, carried, job, doubt, paid_for(row, carried), row["lane"])
 
 
 def paid_for(row: Row, carried: Carried) -> Paid:
@@ -95,7 +97,7 @@ class Lookout:
 
     async def add(self, lost: Lost) -> None:
         """Settle this doubt; one of the callbacks is called in the end."""
-        if not lost.live.capabilities.lists_tasks or lost.live.lane == "sync":
+        if not lost.live.capabilities.lists_tasks or lost.lane == "sync":
             await self.unsettled(lost)
             return
         place = lost.live.place
