@@ -447,7 +447,8 @@ class Engine:
         if record is None or record.note:
             return True
         if record.state in ("paused", "cancelled"):
-            return await self.records.live_of_run(run) == 0
+            carried = self._carrier is not None and self._carrier.carries(run)
+            return not carried and await self.records.live_of_run(run) == 0
         return record.complete and not await self.records.any_waiting(run)
 
     def result_of(self, row: Row) -> Result:

@@ -453,10 +453,9 @@ class Maker:
         carried, job = flight.carried, flight.job
         ending = Ending(state="canceled", billed="no", at=self.clock.now(), code="canceled")
         await self.surely(self.records.end_task(task, ending, uncount=True))
-        if carried.stopping:
-            text = Text("已取消，没有计费。", "Cancelled; not billed.")
-            await self.end_job(carried, job, "cancelled", "cancelled", text, task)
-        elif flight.stolen:
+        if (
+            carried.stopping or flight.stolen
+        ):  # paused, it stays pending; cancelled, its run ends it
             self.floor.free_key(job)
             carried.put_back(job)
         else:
