@@ -25,6 +25,9 @@ from redloom.engine import Engine, RunOptions
 from redloom.providers import dashscope
 from redloom.retry import Policy
 
+KEY = "sk-emulated-2f8c1d97b3e64a05"
+"""What must be found in no byte that is written."""
+
 
 def killer(when: str, label: str, left: int) -> Callable[[str, tuple[str, ...]], None]:
     """A witness that ends this process as a power cut would."""
@@ -47,7 +50,7 @@ def equipped(url: str, model: str, rate: float, slots: int) -> tuple[Endpoint, P
         limits=Limits(submit_per_second=rate, concurrency=slots, poll_per_second=20.0),
     )  # fmt: skip
     clock = clock_from_environment()
-    return endpoint, dashscope.create(endpoint, Tools(key="sk-emulated", clock=clock))
+    return endpoint, dashscope.create(endpoint, Tools(key=KEY, clock=clock))
 
 
 async def main(wanted: dict[str, Any]) -> None:
