@@ -146,10 +146,10 @@ class Carrier:
 
     def broken(self, error: Exception) -> None:
         """Something that every run needs has failed: stop."""
-        log.error("the engine cannot go on", exc_info=error)
         if isinstance(error, WorkspaceError):
             self._break(error)
         else:
+            log.error("the engine cannot go on", exc_info=error)
             self._break(
                 WorkspaceError(
                     f"程序内部出错（{type(error).__name__}: {error}），已停下；已付款的任务都已记下，用同一条命令继续。",

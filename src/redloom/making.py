@@ -23,13 +23,13 @@ from .errors import (
     AnswerLost,
     ContentRefused,
     EndpointStopped,
-    EpochPassed,
     RedloomError,
     Refused,
     ServiceError,
     TaskFailed,
     Throttled,
     Withdrawn,
+    WorkspaceError,
 )
 from .events import (
     Doubtful,
@@ -142,7 +142,7 @@ class Maker:
             carried.purse.release(price)
             await self._after_no(carried, job, live, error)
             return
-        except EpochPassed:
+        except WorkspaceError:
             self._give_back(slot)
             raise
         except Exception:
@@ -583,8 +583,13 @@ class Maker:
         """Await ``work`` so that being cancelled does not stop it half-way (rule 1)."""
         task = asyncio.ensure_future(work)
         self.critical.add(task)
-        task.add_done_callback(self.critical.discard)
+        task.add_done_callback(self._written)
         return await asyncio.shield(task)
+
+    def _written(self, task: asyncio.Future[Any]) -> None:
+        self.critical.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at: who waited for it may have been cancelled
 
 
 _OUTCOMES: dict[type, Literal["made", "failed", "canceled", "unknown"]] = {

@@ -1,6 +1,6 @@
 """What a fault scene leaves for the table in docs/reliability.md, where somebody asks for it.
 
-``REDLOOM_FAULT_FIGURES=FILE`` collects a JSON line a scene; ``tools/fault_table.py FILE`` writes
+``FAULT_FIGURES=FILE`` collects a JSON line a scene; ``tools/fault_table.py FILE`` writes
 the table from them.
 """
 
@@ -16,7 +16,7 @@ def note_figures(
     *, scene: str, seed: int, jobs: int, injected: Mapping[str, int], statuses: Mapping[str, int]
 ) -> None:
     """One scene, after the oracle has passed it: so many rows, so many faults, what they became."""
-    place = os.environ.get("REDLOOM_FAULT_FIGURES")
+    place = os.environ.get("FAULT_FIGURES")
     if not place:
         return
     line = {
