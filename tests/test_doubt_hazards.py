@@ -150,3 +150,26 @@ def test_cancelled_with_a_doubt_open(tmp_path: Path) -> None:
     assert [(r.status, bool(r.error)) for r in first] == [("in-doubt", True)]
     assert [r.status for r in second] == ["ok"]
     assert provider.bought_twice() == []
+
+
+def test_a_clock_set_ahead_makes_no_list_whole(tmp_path: Path) -> None:
+    """The list lags by twenty seconds, and between two programs the clock was set ahead by more: a
+    lost answer is looked for when the list can have it, not when the clock says so.
+    """
+    clock, true = JumpingClock(), JumpingClock()
+    provider = FakeProvider(true.now)
+    provider.caps = replace(provider.caps, list_lag_s=20.0)
+    provider.script = lambda _a, n: "no-answer" if n == 1 else "made"
+
+    async def main() -> list[Result]:
+        true.now()
+        async with engine(tmp_path / "ws", (fake_endpoint(), provider), clock=clock) as one:
+            await one.add(words(1), out=tmp_path / "out")
+            await true.sleep(1.0)
+        clock.skew = 300.0
+        async with engine(tmp_path / "ws", (fake_endpoint(), provider), clock=clock) as one:
+            return await one.generate(words(1), out=tmp_path / "out")
+
+    results = run(main())
+    assert provider.bought_twice() == []
+    assert [r.status for r in results] == ["ok"]

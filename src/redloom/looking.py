@@ -22,6 +22,7 @@ from .journal import Row
 from .records import Job, Known, Records
 from .route import Live
 from .settle import (
+    CLOSE_S,
     WIDE_S,
     Adopt,
     Ambiguous,
@@ -58,6 +59,8 @@ class Lost:
     """How it was asked for, which need not be how its endpoint is asked today."""
     looks: int = 0
     """Looks that could not tell."""
+    open_since: float = 0.0
+    """When it was added, by the event loop's time, which nobody can set; real seconds."""
 
     @classmethod
     def of(cls, row: Row, live: Live, carried: Carried, job: Job) -> Lost:
@@ -105,7 +108,7 @@ class Lookout:
         if not lost.live.capabilities.lists_tasks or lost.lane == "sync":
             await self.unsettled(lost)
             return
-        place = lost.live.place
+        place, lost.open_since = lost.live.place, asyncio.get_running_loop().time()
         self._open.setdefault(place, []).append(lost)
         loop = self._loops.get(place)
         if loop is None or loop.done():
@@ -142,16 +145,26 @@ class Lookout:
                 await self._give_up(place, early)
                 continue
             live = losts[0].live
-            wait = min(map(_ripe_at, losts)) - self.clock.now()
+            wait = min(map(self._ripe_in, losts))
             if wait > 0:
                 await self.clock.sleep(min(wait, BETWEEN_S))
                 continue
             await self._look(place, live)
 
+    def _ripe_in(self, lost: Lost) -> float:
+        """Nominal seconds until this doubt may be looked at: a whole list, some time between looks.
+
+        A clock that was set ahead makes no list whole: its lag has to pass on ours as well.
+        """
+        lag = lost.live.capabilities.list_lag_s
+        by_clock = ripe_at(lost.doubt, lag) + lost.looks * BETWEEN_S - self.clock.now()
+        passed = asyncio.get_running_loop().time() - lost.open_since
+        return max(by_clock, CLOSE_S + lag - passed / self.clock.real(1.0))
+
     async def _look(self, place: str, live: Live) -> None:
         """One look, and what it says about each doubt that is ripe."""
         read_at = self.clock.now()
-        losts = [lost for lost in self._open[place] if _ripe_at(lost) <= read_at]
+        losts = [lost for lost in self._open[place] if self._ripe_in(lost) <= 0]
         try:
             seen = await self._read(live, losts, wide=False)
             # Rivals before tickets: an intent that gets its ticket in between is then in both.
@@ -300,12 +313,6 @@ class Lookout:
         self._open[place] = [lost for lost in self._open[place] if lost not in losts]
         for lost in losts:
             await self.unsettled(lost)
-
-
-def _ripe_at(lost: Lost) -> float:
-    """When this doubt may be looked at next: a whole list, and some time between two looks."""
-    lag = lost.live.capabilities.list_lag_s
-    return ripe_at(lost.doubt, lag) + lost.looks * BETWEEN_S
 
 
 def _set_back(lost: Lost, now: float) -> bool:

@@ -92,9 +92,15 @@ class World:
             else:
                 return
 
-    def die_at(self, when: str, label: str, number: int = 1) -> bool:
+    @property
+    def service_process(self) -> subprocess.Popen[str]:
+        """The service while it runs."""
+        assert self._service is not None
+        return self._service
+
+    def die_at(self, when: str, label: str, number: int = 1, **changes: Any) -> bool:
         """Start a program that kills itself at a commit; whether it came to that."""
-        program = self.program(die=[when, label, number])
+        program = self.program(die=[when, label, number], **changes)
         try:
             program.communicate(timeout=DEADLINE_S)
         except subprocess.TimeoutExpired:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-import sys
 import time
 from pathlib import Path
 
@@ -29,7 +28,8 @@ def skewed(place: str) -> None:
 
     def now(self: clock.SystemClock) -> float:
         (off,) = struct.unpack("d", shown)
-        return self.start + (time.time() + off - self.start) * self.speed
+        real = time.time() + float(off)
+        return self.start + (real - self.start) * self.speed
 
     clock.SystemClock.now = now  # type: ignore[method-assign]
 
@@ -39,4 +39,4 @@ if __name__ == "__main__":
         skewed(os.environ["REDLOOM_TEST_SKEW"])
     from redloom.cli import main
 
-    sys.exit(main())
+    main()

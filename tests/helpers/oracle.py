@@ -35,6 +35,8 @@ class Evidence:
     refusals: int | None = None
     """429s that the service may have had to say besides those that were injected; None: any."""
     injected_429s: int = 0
+    copies: int = 1
+    """Purchases of one prompt that are right: 2 where the store was emptied in between."""
     runs: int | None = None
     """How many runs there were."""
 
@@ -55,7 +57,7 @@ def judge(evidence: Evidence) -> Found:
     tasks = query(evidence.workspace, TASKS)
     found = Found(Counter(job["status"] for job in jobs), len(jobs))
     one_outcome_a_row(jobs, evidence)
-    nothing_bought_twice(evidence.ledger)
+    nothing_bought_twice(evidence.ledger, evidence.copies)
     every_file_is_its_prompts(jobs, evidence)
     nothing_half_written(evidence.folder)
     same_money(tasks, evidence.ledger)
@@ -103,11 +105,11 @@ def one_outcome_a_row(jobs: Sequence[Row], evidence: Evidence) -> None:
     assert not [job["id"] for job in ended if job["ended"] is None or job["seq"] is None]
 
 
-def nothing_bought_twice(ledger: Ledger) -> None:
+def nothing_bought_twice(ledger: Ledger, copies: int = 1) -> None:
     """By the service's own books: for every prompt at most one request that is charged."""
     twice = {
         prompt: [p.as_record() for p in ledger.by_prompt()[prompt]]
-        for prompt in ledger.bought_twice()
+        for prompt in ledger.bought_twice(copies)
     }
     assert not twice, json.dumps(twice, ensure_ascii=False, indent=1)[:4000]
 
@@ -118,7 +120,8 @@ def every_file_is_its_prompts(jobs: Sequence[Row], evidence: Evidence) -> None:
     for job in jobs:
         if job["status"] not in ("ok", "duplicate"):
             continue
-        prompt = json.loads(job["request"])["prompt"]
+        given = json.loads(job["input"])
+        prompt = given.get("softened") or json.loads(job["request"])["prompt"]
         place = picture_of(job, evidence.workspace)
         assert place.is_file(), f"{job['run']} row {job['row']}: {place} is not there"
         assert prompt_of_picture(place.read_bytes()) == prompt_sha(prompt), (job["row"], place)

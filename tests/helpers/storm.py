@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import struct
 import subprocess
@@ -30,7 +31,9 @@ from helpers.driver import KEY
 from helpers.line import Line
 from redloom.emulators.ledger import Ledger, read_ledger
 
-SPEED = 40.0
+SPEED = 20.0
+"""Slow enough that half a second in which this machine does something else is no more to the
+programs than ten."""
 PATIENCE_S = 150.0
 KINDS = (
     "kill of the engine", "kill of a watcher", "kill of the server", "stop of the engine",
@@ -175,6 +178,7 @@ class Storm:
         self.end_service()
         self.line.__exit__()
         if self.disk:
+            shutil.copy(self.workspace / "journal.db", self.folder / "journal-at-the-end.db")
             subprocess.run(["umount", "-l", str(self.workspace)], capture_output=True, check=False)
 
     def _write_inputs(self) -> None:
@@ -310,7 +314,7 @@ class Storm:
 
     def _break(self, how: Any) -> bool:
         self.line.set(how)
-        time.sleep(self.rng.uniform(0.2, 1.5))
+        time.sleep(self.rng.uniform(0.2, 0.8 if how == "stall" else 1.5))
         self.line.set("through")
         return True
 
