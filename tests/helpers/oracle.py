@@ -28,7 +28,8 @@ class Evidence:
 
     folder: Path
     workspace: Path
-    ledger: Ledger
+    ledger: Ledger | None
+    """The service's own books; None where nothing costs money."""
     outcomes: frozenset[str] = frozenset({"ok", "duplicate"})
     """The outcomes that the scene's faults allow."""
     secrets: Sequence[str] = ()
@@ -57,14 +58,15 @@ def judge(evidence: Evidence) -> Found:
     tasks = query(evidence.workspace, TASKS)
     found = Found(Counter(job["status"] for job in jobs), len(jobs))
     one_outcome_a_row(jobs, evidence)
-    nothing_bought_twice(evidence.ledger, evidence.copies)
+    if evidence.ledger is not None:
+        nothing_bought_twice(evidence.ledger, evidence.copies)
+        same_money(tasks, evidence.ledger)
+        quotas_kept(evidence, evidence.ledger)
+        found.bought = sum(p.billed > 0 for p in evidence.ledger.own())
     every_file_is_its_prompts(jobs, evidence)
     nothing_half_written(evidence.folder)
-    same_money(tasks, evidence.ledger)
-    quotas_kept(evidence)
     nothing_secret(evidence.folder, evidence.secrets)
     manifests_agree(jobs)
-    found.bought = sum(p.billed > 0 for p in evidence.ledger.own())
     return found
 
 
@@ -116,7 +118,8 @@ def nothing_bought_twice(ledger: Ledger, copies: int = 1) -> None:
 
 def every_file_is_its_prompts(jobs: Sequence[Row], evidence: Evidence) -> None:
     """Every picture is there, decodes whole, shows its own prompt, and was bought."""
-    bought = {p.prompt for p in evidence.ledger.own() if p.billed}
+    ledger = evidence.ledger
+    bought = None if ledger is None else {p.prompt for p in ledger.own() if p.billed}
     for job in jobs:
         if job["status"] not in ("ok", "duplicate"):
             continue
@@ -125,7 +128,9 @@ def every_file_is_its_prompts(jobs: Sequence[Row], evidence: Evidence) -> None:
         place = picture_of(job, evidence.workspace)
         assert place.is_file(), f"{job['run']} row {job['row']}: {place} is not there"
         assert prompt_of_picture(place.read_bytes()) == prompt_sha(prompt), (job["row"], place)
-        assert prompt in bought, f"row {job['row']} has a picture that nobody sold"
+        assert bought is None or prompt in bought, (
+            f"row {job['row']} has a picture that nobody sold"
+        )
 
 
 def picture_of(job: Row, workspace: Path) -> Path:
@@ -157,11 +162,11 @@ def same_money(tasks: Sequence[Row], ledger: Ledger) -> None:
     assert not [t["id"] for t in open_still if (t["state"], t["job_status"]) != ("made", "failed")]
 
 
-def quotas_kept(evidence: Evidence) -> None:
+def quotas_kept(evidence: Evidence, ledger: Ledger) -> None:
     """The service ran no more at once than it does, and had to refuse hardly a request."""
     if evidence.refusals is None:
         return
-    said = {name: n for name, n in evidence.ledger.counts.items() if name.startswith("429")}
+    said = {name: n for name, n in ledger.counts.items() if name.startswith("429")}
     assert sum(said.values()) - evidence.injected_429s <= evidence.refusals, said
 
 
