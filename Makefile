@@ -54,7 +54,7 @@ $(EXTRAS)/done: pyproject.toml constraints.txt constraints-extras.txt
 test-extras: $(EXTRAS)/done ## what the heavy extras do: tiny GPU pipelines on the CPU, Ray
 	OMP_NUM_THREADS=1 $(EXTRAS)/bin/python -m pytest -rs -m extras $$(grep -l 'pytest.mark.extras' tests/*.py)
 
-chaos: $(VENV)/dev ## the long fault suite: kills, faults, interleavings
+chaos: $(VENV)/dev ## the long fault suite: kills, storms, interleavings (FAULT_FIGURES=FILE keeps its figures)
 	$(BIN)/python -m pytest -m chaos
 
 bench: $(VENV)/dev ## every benchmark, as ratios against a baseline in the same run

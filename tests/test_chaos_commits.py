@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ def test_every_label_is_killed_at_somewhere() -> None:
     assert labels - killed == set(), labels - killed
 
 
-def around(world: World, label: str, **changes: object) -> None:
+def around(world: World, label: str, **changes: Any) -> None:
     """Killed before such a commit, and after one."""
     for when in ("before", "after"):
         assert world.die_at(when, label, **changes), (when, label)

@@ -31,10 +31,10 @@ from helpers.driver import KEY
 from helpers.line import Line
 from redloom.emulators.ledger import Ledger, read_ledger
 
-SPEED = 20.0
+SPEED = 30.0
 """Slow enough that half a second in which this machine does something else is no more to the
 programs than ten."""
-PATIENCE_S = 150.0
+PATIENCE_S = 400.0
 KINDS = (
     "kill of the engine", "kill of a watcher", "kill of the server", "stop of the engine",
     "stop of a watcher", "cut of the network", "stall of the network", "clock set back",
@@ -52,8 +52,8 @@ RATES: dict[str, float] = {
     "task_empty": 0.005, "task_unknown": 0.01, "download_truncated": 0.02, "download_length": 0.01,
     "download_slow": 0.005, "download_html": 0.01, "download_expired": 0.01,
     "download_missing": 0.005, "download_reset": 0.01, "download_error": 0.01,
-    "bad_download": 0.01, "list_error": 0.05, "list_throttled": 0.05, "list_reset": 0.05,
-    "list_short": 0.05, "picture_xmp": 0.01, "picture_text": 0.01, "picture_exif": 0.01,
+    "bad_download": 0.01, "list_error": 0.01, "list_throttled": 0.01, "list_reset": 0.01,
+    "list_short": 0.01, "picture_xmp": 0.01, "picture_text": 0.01, "picture_exif": 0.01,
     "picture_c2pa": 0.01, "picture_late": 0.01,
 }  # fmt: skip
 """Every fault of DashScope's emulator that is drawn by a rate, but those of whole windows, of `n`
@@ -178,7 +178,7 @@ class Storm:
         self.end_service()
         self.line.__exit__()
         if self.disk:
-            shutil.copy(self.workspace / "journal.db", self.folder / "journal-at-the-end.db")
+            shutil.copytree(self.workspace, self.folder / "workspace-at-the-end")
             subprocess.run(["umount", "-l", str(self.workspace)], capture_output=True, check=False)
 
     def _write_inputs(self) -> None:
