@@ -589,15 +589,10 @@ def _end_job(db: Db, ending: JobEnding) -> None:
 def _job_values(run: str, job: NewJob, now: float) -> dict[str, Any]:
     invalid = job.request is None
     return {
-        "run": run,
-        "row": job.row,
-        "take": job.take,
+        "run": run, "row": job.row, "take": job.take, "seq": None, "error": job.problem,
         "key": "" if job.request is None else job.request.key,
         "request": "{}" if job.request is None else job.request.canonical(),
         "input": json.dumps(job.input, ensure_ascii=False),
-        "status": "invalid" if invalid else "pending",
-        "code": "bad-input" if invalid else "",
-        "error": job.problem,
+        "status": "invalid" if invalid else "pending", "code": "bad-input" if invalid else "",
         "ended": now if invalid else None,
-        "seq": None,
-    }
+    }  # fmt: skip
