@@ -11,7 +11,7 @@ import pytest
 from helpers.desk import engine
 from redloom.endpoint import Asked, Endpoint, Lane, Made, Provider, Seen, Ticket
 from redloom.engine import Engine, Result
-from redloom.errors import AnswerLost, Throttled, Unavailable
+from redloom.errors import AccountEmpty, AnswerLost, Throttled, Unavailable
 from redloom.testing import FakeProvider, JumpingClock, fake_endpoint, run
 
 
@@ -173,3 +173,24 @@ def test_a_clock_set_ahead_makes_no_list_whole(tmp_path: Path) -> None:
     results = run(main())
     assert provider.bought_twice() == []
     assert [r.status for r in results] == ["ok"]
+
+
+def test_a_stopped_endpoint_is_tried_again_when_a_person_resumes(tmp_path: Path) -> None:
+    """In a process that lives on, as `redloom serve`: the bill is paid, the run resumed, all made."""
+    clock = JumpingClock()
+    provider = FakeProvider(clock.now)
+    provider.script = lambda _a, n: AccountEmpty("欠费", "in arrears") if n <= 2 else "made"
+
+    async def main() -> tuple[dict[str, int], dict[str, int]]:
+        async with engine(tmp_path / "ws", (fake_endpoint(), provider), clock=clock) as one:
+            added = await one.add(words(1), out=tmp_path / "out")
+            for _ in range(2):
+                _ = [r async for r in one.follow(added)]
+                before = await one.records.counts(added)
+                await one.resume(added)
+            _ = [r async for r in one.follow(added)]
+            return before, await one.records.counts(added)
+
+    before, after = run(main())
+    assert before == {"pending": 1}
+    assert after == {"ok": 1}

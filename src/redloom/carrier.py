@@ -215,6 +215,8 @@ class Carrier:
         spent = sum((await self.records.spending(run.id)).billed.values())
         purse = Purse(cap, millionths(await self.records.committed(run.id)), millionths(spent))
         carried = self._runs[run.id] = Carried(run, purse)
+        for live in self._allowed(carried):
+            live.gate.stopped = ""  # somebody asks, or asks again: perhaps a person has mended it
         if run.out:
             await offload(clear_parts, Path(run.out))
         counts = await self.records.counts(run.id)
@@ -222,13 +224,11 @@ class Carrier:
         counts.pop("invalid", None)  # nobody waits for those, and more of them may follow
         self.stream.tell(
             Started(
-                at=self.clock.now(),
-                run=run.id,
-                total=sum(counts.values()),
+                at=self.clock.now(), run=run.id, total=sum(counts.values()),
                 done=sum(counts.values()) - counts.get("pending", 0),
                 endpoints=tuple(live.name for live in self._lives_of(carried)),
             )
-        )
+        )  # fmt: skip
         for row in await self.records.live_tasks():
             if row["run"] == run.id and row["job_status"] == "pending":
                 self.resume(carried, row)
