@@ -63,7 +63,7 @@ test-extras: $(EXTRAS)/done ## what the heavy extras do: tiny GPU pipelines on t
 audit-deps: .venv-audit/done ## known vulnerabilities in what constraints.txt pins (asks a public database)
 	@.venv-audit/bin/python tools/audit_deps.py
 
-chaos: $(VENV)/dev ## the long fault suite: kills, faults, interleavings
+chaos: $(VENV)/dev ## the long fault suite: kills, storms, interleavings (FAULT_FIGURES=FILE keeps its figures)
 	$(BIN)/python -m pytest -m chaos
 
 bench: $(VENV)/dev ## every benchmark, as ratios against a baseline in the same run

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers.chaos import World, finished, judge_world, read, same_money
+from helpers.chaos import World, finished, judge_world
+from helpers.oracle import TASKS, query, same_money
 from helpers.waiting import until
 from redloom.emulators.ledger import prompt_sha
 from redloom.emulators.pictures import prompt_of_picture
@@ -133,11 +134,11 @@ def test_two_programs_share_a_workspace_and_one_is_killed(tmp_path: Path) -> Non
         mine = prompts(20, "mine") + prompts(5, "shared")
         second = world.program(prompts=mine, out=str(tmp_path / "out2"))
         until(lambda: len(list((world.workspace / "owners").glob("*.lock"))) == 2)
-        epoch = read(world.workspace, "SELECT value FROM meta WHERE name = 'epoch'")[0]["value"]
+        epoch = query(world.workspace, "SELECT value FROM meta WHERE name = 'epoch'")[0]["value"]
         first.kill()
         first.communicate()
         until(
-            lambda: read(world.workspace, "SELECT value FROM meta WHERE name='epoch'")[0]["value"] != epoch,
+            lambda: query(world.workspace, "SELECT value FROM meta WHERE name='epoch'")[0]["value"] != epoch,
             "another engine", within_s=5.0,
         )  # fmt: skip
         rows = finished(second)
@@ -161,7 +162,7 @@ def test_two_programs_at_once_keep_to_one_quota(tmp_path: Path) -> None:
         assert ledger.billed() == 30
         refused = {name: n for name, n in ledger.counts.items() if name.startswith("429")}
         assert sum(refused.values()) <= 1 + ledger.counts["submit"] // 10, refused
-        same_money(world, ledger)
+        same_money(query(world.workspace, TASKS), ledger)
 
 
 def test_a_sleeper_that_wakes_spends_nothing(tmp_path: Path) -> None:

@@ -488,6 +488,33 @@ def test_one_idle_slot_takes_one_task_back(tmp_path: Path) -> None:
     with_services(tmp_path, work, 2, before=slow_queue, rate=100.0)
 
 
+def test_paused_while_a_task_is_taken_back(tmp_path: Path) -> None:
+    """The service has cancelled it for us and the run is paused by then: the row stays pending, and
+    resumed it is made."""
+
+    async def work(one: Engine, services: list[FakeProvider]) -> None:
+        slow = services[0]
+        plain = slow.cancel
+
+        async def cancel(ticket: Ticket) -> bool:
+            done = await plain(ticket)
+            await one.pause(added)
+            await asyncio.sleep(2.0)
+            return done
+
+        slow.cancel = cancel  # type: ignore[method-assign]
+        added = await one.add(words(8), out=tmp_path / "o")
+        _ = [r async for r in one.follow(added)]
+        assert any(task.canceled for task in slow.tasks.values())
+        assert set(await one.records.counts(added)) == {"ok", "pending"}
+        slow.cancel = plain  # type: ignore[method-assign]
+        await one.resume(added)
+        _ = [r async for r in one.follow(added)]
+        assert await one.records.counts(added) == {"ok": 8}
+
+    with_services(tmp_path, work, 2, before=slow_queue, rate=100.0)
+
+
 def test_what_could_not_be_paid_elsewhere_is_not_taken_back(tmp_path: Path) -> None:
     """The quick service is dearer than the budget allows: the queue at the cheap one stands."""
 

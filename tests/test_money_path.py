@@ -348,7 +348,7 @@ def settled_too_early(patch: pytest.MonkeyPatch) -> None:
     """The list is believed before it is whole."""
     early = lambda doubt, _lag: doubt.until  # noqa: E731
     patch.setattr(settle_module, "ripe_at", early)
-    patch.setattr(looking_module, "ripe_at", early)
+    patch.setattr(Lookout, "_ripe_in", lambda self, lost: lost.doubt.until - self.clock.now())
 
 
 def part_of_the_list(patch: pytest.MonkeyPatch) -> None:

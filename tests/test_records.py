@@ -132,7 +132,7 @@ def test_a_ticket_belongs_to_one_task(tmp_path: Path) -> None:
         await records.accept(one, "t", "{}", START + 2)
         with pytest.raises(sqlite3.IntegrityError):
             await records.accept(two, "t", "{}", START + 3)
-        assert await records.known_tickets(["t", "u"]) == {"t": (START, START + 2)}
+        assert await records.known_tickets(["t", "u"]) == {"t": (START, START + 2, 1)}
         if hasattr(records, "back_to_doubt"):
             await records.back_to_doubt(one, "not-ours")
             await records.accept(two, "t", "{}", START + 3)

@@ -24,19 +24,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .carried import FRESH, WINDOW, Carried, Purse, millionths, took_turn, turn
-from .clock import Clock, offload
+from .clock import Clock, Setting, offload
 from .drain import Drain
-from .errors import (
-    WorkspaceError,
-)
-from .events import (
-    Advanced,
-    Done,
-    Ended,
-    Note,
-    Started,
-    Stream,
-)
+from .errors import WorkspaceError
+from .events import Advanced, Done, Ended, Note, Started, Stream
 from .finish import Finisher
 from .floor import money_told
 from .image import clear_parts
@@ -47,7 +38,7 @@ from .looking import Lost
 from .making import Maker
 from .records import Job, JobEnding, Records, Run
 from .retry import Policy
-from .route import Live, able_for, asked_of, choose
+from .route import Live, able_for, asked_of, choose, clock_set_back
 from .settle import CRASH_S
 
 log = logging.getLogger("redloom")
@@ -93,6 +84,7 @@ class Carrier:
             self, self.records, self.clock, self.stream, self.finisher, self.policy, self.rng
         )
         self.drain = Drain(self.clock, self.lives, self.maker.flights, self._able)
+        self._setting = Setting(self.clock)
 
     # the loop
 
@@ -100,6 +92,8 @@ class Carrier:
         """Take over: settle what an earlier engine left, then work until cancelled."""
         try:
             self.epoch = await self.records.next_epoch()
+            self.maker.lookout.steady_from = await self.records.last_task() + 1
+            self._setting.moved()
             await self.records.orphans_to_doubt(self.epoch, CRASH_S)
             while True:
                 await self._turn()
@@ -110,6 +104,8 @@ class Carrier:
 
     async def _turn(self) -> None:
         self._wake.clear()
+        if by_s := self._setting.moved():
+            await self._clock_set(by_s)
         loop_now = asyncio.get_running_loop().time()
         if loop_now - self._looked >= HEARTBEAT_S or self._looked < 0:
             self._looked = loop_now
@@ -123,6 +119,15 @@ class Carrier:
         if self.fault is not None:
             raise self.fault
         await self._rest()
+
+    async def _clock_set(self, by_s: float) -> None:
+        """Somebody set the clock: doubts are judged with care, and nobody waits longer for it."""
+        log.warning("the clock was set by %.1f s", by_s)
+        self.maker.lookout.clock_set(await self.records.last_task())
+        if by_s > 0:
+            return  # what was waited for comes early; some of it may already have been set anew
+        self._later = [(at + by_s, n, carried, job) for at, n, carried, job in self._later]
+        clock_set_back(self.lives, by_s)
 
     async def _rest(self) -> None:
         """Until something changes, a retry or a rate token is due, or the heartbeat."""
@@ -141,10 +146,10 @@ class Carrier:
 
     def broken(self, error: Exception) -> None:
         """Something that every run needs has failed: stop."""
-        log.error("the engine cannot go on", exc_info=error)
         if isinstance(error, WorkspaceError):
             self._break(error)
         else:
+            log.error("the engine cannot go on", exc_info=error)
             self._break(
                 WorkspaceError(
                     f"程序内部出错（{type(error).__name__}: {error}），已停下；已付款的任务都已记下，用同一条命令继续。",
@@ -167,6 +172,10 @@ class Carrier:
         """A run was added or changed: read the runs again at once."""
         self._looked = -1.0
         self._wake.set()
+
+    def carries(self, run: str) -> bool:
+        """Whether a run is in hand here: something of it may still end."""
+        return self.fault is None and run in self._runs
 
     async def settle_down(self, limit_s: float = 10.0) -> None:
         """Start nothing more; wait for what must be written, then drop the rest.
@@ -214,13 +223,11 @@ class Carrier:
         counts.pop("invalid", None)  # nobody waits for those, and more of them may follow
         self.stream.tell(
             Started(
-                at=self.clock.now(),
-                run=run.id,
-                total=sum(counts.values()),
+                at=self.clock.now(), run=run.id, total=sum(counts.values()),
                 done=sum(counts.values()) - counts.get("pending", 0),
                 endpoints=tuple(live.name for live in self._lives_of(carried)),
             )
-        )
+        )  # fmt: skip
         for row in await self.records.live_tasks():
             if row["run"] == run.id and row["job_status"] == "pending":
                 self.resume(carried, row)
@@ -279,6 +286,8 @@ class Carrier:
 
     async def _end(self, carried: Carried, state: str) -> None:
         waiting = await self.records.count_waiting(carried.run.id)
+        if state == "stopped":
+            await self.records.end_cancelled(carried.run.id, self.clock.now())
         if state == "done" and waiting and not self._stuck(carried):
             carried.exhausted, carried.cursor = False, 0
             return

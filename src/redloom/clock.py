@@ -17,6 +17,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
@@ -56,6 +57,29 @@ class SystemClock:
     def real(self, seconds: float) -> float:
         """See `Clock`."""
         return seconds / self.speed
+
+
+SET_S = 1.0
+"""Real seconds by which a clock that somebody sets jumps at least; less is its own keeping of time."""
+
+
+@dataclass
+class Setting:
+    """Notices that the clock was set, or the machine slept: it jumps against the event loop's time,
+    which nobody can set.
+    """
+
+    clock: Clock
+    _ahead: float | None = None
+
+    def moved(self) -> float:
+        """By how many nominal seconds the clock was set since this was last asked; 0.0: not at all."""
+        second = self.clock.real(1.0)
+        ahead = self.clock.now() - asyncio.get_running_loop().time() / second
+        before, self._ahead = self._ahead, ahead
+        if before is None or abs(ahead - before) < SET_S / second:
+            return 0.0
+        return ahead - before
 
 
 def clock_from_environment() -> SystemClock:

@@ -31,7 +31,7 @@ from .diary import Diarist, limits_of
 from .download import Downloads, sweep
 from .endpoint import Endpoint, Lane, Provider, Tools
 from .equip import Terms, equip, keep_what_was_learnt
-from .errors import BadInput, BadSettings
+from .errors import BadInput, BadSettings, WorkspaceError
 from .events import Ended, Event, Stopped, Stream, Watcher
 from .finish import Finisher, pauses
 from .image import Store
@@ -203,6 +203,14 @@ class Engine:
                 return True
             await asyncio.sleep(0.05)
         return self.leads
+
+    async def broken(self) -> WorkspaceError:
+        """Wait until this process's engine has stopped by itself (a full disk); why it did."""
+        assert self._lead is not None
+        await asyncio.shield(self._lead)
+        assert self._carrier is not None
+        assert self._carrier.fault is not None
+        return self._carrier.fault
 
     async def _lead_when_possible(self) -> None:
         """Become the engine of the workspace as soon as nobody else is."""
@@ -467,7 +475,8 @@ class Engine:
         if record is None or record.note:
             return True
         if record.state in ("paused", "cancelled"):
-            return await self.records.live_of_run(run) == 0
+            carried = self._carrier is not None and self._carrier.carries(run)
+            return not carried and await self.records.live_of_run(run) == 0
         return record.complete and not await self.records.any_waiting(run)
 
     def result_of(self, row: Row) -> Result:

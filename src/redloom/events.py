@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from .errors import WorkspaceError
 from .lang import Text
 
 log = logging.getLogger("redloom")
@@ -264,6 +265,8 @@ class _Seat:
             answer = self._watcher(event)
             if answer is not None:
                 await answer
+        except WorkspaceError as error:  # a full disk stops the engine by itself, and is told once
+            log.info("a watcher could not write (%s)", error.code)
         except Exception:
             log.warning("a watcher failed on %s; the run goes on", event.kind, exc_info=True)
 

@@ -146,7 +146,7 @@ class Finisher:
         await self.downloads.fetch(
             made.picture,
             rules_for(live),
-            name=f"{task}-{job.id}",
+            name=str(task),  # whoever fetches it finds what was begun
             size=parse_size(facts.size),
             renew=renew if ticket is not None else None,
             expires=expires,

@@ -198,6 +198,9 @@ VALUES (:id, :created, :kind, :digest, :out, :options, :environment, :priority, 
 -- name: run
 SELECT * FROM runs WHERE id = :id;
 
+-- name: run_state
+SELECT state FROM runs WHERE id = :id;
+
 -- name: runs
 SELECT * FROM runs ORDER BY created DESC, id DESC LIMIT :limit;
 
@@ -284,6 +287,11 @@ WHERE run = :run AND status != 'pending' AND status IN (SELECT value FROM json_e
 UPDATE jobs SET status = 'cancelled', ended = :ended, seq = :seq
 WHERE run = :run AND status = 'pending' AND NOT EXISTS
   (SELECT 1 FROM tasks WHERE tasks.job = jobs.id AND tasks.state IN ('intent', 'accepted', 'doubt', 'made'));
+
+-- name: doubt_jobs
+UPDATE jobs SET status = 'in-doubt', code = 'answer-lost', error = :error, ended = :ended, seq = :seq
+WHERE run = :run AND status = 'pending' AND EXISTS
+  (SELECT 1 FROM tasks WHERE tasks.job = jobs.id AND tasks.state = 'doubt');
 
 -- name: twin
 SELECT row, file FROM jobs WHERE run = :run AND key = :key AND status = 'ok' ORDER BY id LIMIT 1;
@@ -411,7 +419,10 @@ FROM tasks JOIN jobs ON jobs.id = tasks.job
 WHERE tasks.key = :key AND tasks.state IN ('intent', 'accepted', 'doubt', 'made');
 
 -- name: known_tickets
-SELECT ticket_id, intent_at, accepted_at FROM tasks WHERE ticket_id IN (SELECT value FROM json_each(:ids));
+SELECT id, ticket_id, intent_at, accepted_at FROM tasks WHERE ticket_id IN (SELECT value FROM json_each(:ids));
+
+-- name: last_task
+SELECT coalesce(max(id), 0) FROM tasks;
 
 -- name: open_intents
 SELECT id, model, intent_at, coalesce(lost_at, :now) AS lost_at, state FROM tasks INDEXED BY one_live_task

@@ -158,6 +158,13 @@ class Pace:
             self.goal = max(self.rate, self.goal or 0.0)
             self.rate = max(SLOWEST_PER_SECOND, self.rate / 2.0)
 
+    def clock_set(self, by_s: float) -> None:
+        """The clock was set back: what was to wait a second still waits a second."""
+        self.next_at += by_s
+        self._refused_at += by_s
+        self._taught_at += by_s
+        self._recent = [at + by_s for at in self._recent]
+
     def hold_until(self, moment: float) -> None:
         """Nothing may leave before ``moment``."""
         self.next_at = max(self.next_at, moment)
@@ -321,6 +328,11 @@ class Gate:
         if error.retry_after_s is not None:
             self.pace.hold_until(now + pause_s)
         return max(self.pace.next_at, self.parked_until)
+
+    def clock_set(self, by_s: float) -> None:
+        """The clock was set back by ``-by_s``: nobody waits longer for that."""
+        self.pace.clock_set(by_s)
+        self.parked_until += by_s
 
     def learnt(self) -> dict[str, Any]:
         """What is worth keeping over a restart, as JSON."""

@@ -11,20 +11,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from .carried import Carried, Paid, Purse
 from .clock import Clock
 from .endpoint import Failed, Made, Seen, Ticket, Unknown, Waiting
 from .errors import EndpointStopped, Refused, ServiceError
 from .journal import Row
-from .records import Job, Records
+from .records import Job, Known, Records
 from .route import Live
 from .settle import (
+    CLOSE_S,
     WIDE_S,
     Adopt,
     Ambiguous,
+    Bearing,
     Doubt,
     Forgotten,
     Later,
@@ -53,15 +55,19 @@ class Lost:
     job: Job
     doubt: Doubt
     paid: Paid
+    lane: str = "async"
+    """How it was asked for, which need not be how its endpoint is asked today."""
     looks: int = 0
     """Looks that could not tell."""
+    open_since: float = 0.0
+    """When it was added, by the event loop's time, which nobody can set; real seconds."""
 
     @classmethod
     def of(cls, row: Row, live: Live, carried: Carried, job: Job) -> Lost:
         """From a row of ``tasks`` in state doubt."""
         until = row["lost_at"] if row["lost_at"] is not None else row["intent_at"]
         doubt = Doubt(row["id"], row["model"], row["intent_at"], until)
-        return cls(row["id"], live, carried, job, doubt, paid_for(row, carried))
+        return cls(row["id"], live, carried, job, doubt, paid_for(row, carried), row["lane"])
 
 
 def paid_for(row: Row, carried: Carried) -> Paid:
@@ -88,6 +94,10 @@ class Lookout:
     looks: int = 0
     most: int = LOOKS
     """Looks at one doubt that could not tell, before it is called unsettled."""
+    steady_from: int = 2**62
+    """The first task since when this process knows that nobody has set the clock."""
+    was_set: bool = False
+    """Whether the clock was set while this process looked on."""
     _open: dict[str, list[Lost]] = field(default_factory=dict)
     _loops: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _words: dict[str, str] = field(default_factory=dict)
@@ -95,10 +105,10 @@ class Lookout:
 
     async def add(self, lost: Lost) -> None:
         """Settle this doubt; one of the callbacks is called in the end."""
-        if not lost.live.capabilities.lists_tasks or lost.live.lane == "sync":
+        if not lost.live.capabilities.lists_tasks or lost.lane == "sync":
             await self.unsettled(lost)
             return
-        place = lost.live.place
+        place, lost.open_since = lost.live.place, asyncio.get_running_loop().time()
         self._open.setdefault(place, []).append(lost)
         loop = self._loops.get(place)
         if loop is None or loop.done():
@@ -135,22 +145,32 @@ class Lookout:
                 await self._give_up(place, early)
                 continue
             live = losts[0].live
-            wait = min(map(_ripe_at, losts)) - self.clock.now()
+            wait = min(map(self._ripe_in, losts))
             if wait > 0:
                 await self.clock.sleep(min(wait, BETWEEN_S))
                 continue
             await self._look(place, live)
 
+    def _ripe_in(self, lost: Lost) -> float:
+        """Nominal seconds until this doubt may be looked at: a whole list, some time between looks.
+
+        A clock that was set ahead makes no list whole: its lag has to pass on ours as well.
+        """
+        lag = lost.live.capabilities.list_lag_s
+        by_clock = ripe_at(lost.doubt, lag) + lost.looks * BETWEEN_S - self.clock.now()
+        passed = asyncio.get_running_loop().time() - lost.open_since
+        return max(by_clock, CLOSE_S + lag - passed / self.clock.real(1.0))
+
     async def _look(self, place: str, live: Live) -> None:
         """One look, and what it says about each doubt that is ripe."""
         read_at = self.clock.now()
-        losts = [lost for lost in self._open[place] if _ripe_at(lost) <= read_at]
+        losts = [lost for lost in self._open[place] if self._ripe_in(lost) <= 0]
         try:
             seen = await self._read(live, losts, wide=False)
             # Rivals before tickets: an intent that gets its ticket in between is then in both.
             others = await self._rivals(live, losts)
             known = await self.records.known_tickets([one.id for one in seen])
-            if bearing(seen, known).wide:
+            if any(self._bearing(lost, seen, known).wide for lost in losts):
                 seen = await self._read(live, losts, wide=True)
                 others = await self._rivals(live, losts)
                 known = await self.records.known_tickets([one.id for one in seen])
@@ -194,11 +214,12 @@ class Lookout:
         lost: Lost,
         others: Sequence[Doubt],
         seen: Sequence[Seen],
-        known: dict[str, tuple[float, float]],
+        known: dict[str, Known],
         read_at: float,
     ) -> None:
-        clock = bearing(seen, known)
+        clock = self._bearing(lost, seen, known)
         rivals = {one.task: one for one in (*others, *(lost.doubt for lost in self._open[place]))}
+        rivals = {task: self._loosened(one) for task, one in rivals.items()}
         rivals.pop(lost.task, None)
         verdict = judge(
             lost.doubt,
@@ -214,8 +235,33 @@ class Lookout:
             verdict = await self._compare(lost, verdict)
         if isinstance(verdict, Adopt):
             # Known from now on, so that no other doubt of this look takes it too.
-            known[verdict.task_id] = (lost.doubt.since, read_at)
+            known[verdict.task_id] = Known(lost.doubt.since, read_at, lost.task)
         await self._act(place, lost, verdict)
+
+    def _bearing(self, lost: Lost, seen: Sequence[Seen], known: Mapping[str, Known]) -> Bearing:
+        """How the service's clock stood to ours when this request left.
+
+        Tasks that were begun on the same setting of our clock tell it. Where that is not certain
+        (the clock was set since, another process sent it) they must lie on both sides of the
+        request and agree, or nothing is known: a clock that was set between would make the list
+        say about the wrong minutes that nothing was bought.
+        """
+        listed = {one.id: known[one.id] for one in seen if one.id in known}
+        steady = {name: one for name, one in listed.items() if one.task >= self.steady_from}
+        if steady and lost.task >= self.steady_from:
+            return bearing(seen, steady)
+        sides = {one.task < lost.task for one in listed.values() if one.task != lost.task}
+        return bearing(seen, listed) if len(sides) == 2 else Bearing()
+
+    def _loosened(self, doubt: Doubt) -> Doubt:
+        """A rival from before the clock was set: nobody knows when that was by today's."""
+        if not self.was_set or doubt.task >= self.steady_from:
+            return doubt
+        return replace(doubt, since=doubt.since - WIDE_S, until=doubt.until + WIDE_S)
+
+    def clock_set(self, last_task: int) -> None:
+        """The clock was set just now; ``last_task`` is the newest task that began before."""
+        self.steady_from, self.was_set = last_task + 1, True
 
     async def _compare(self, lost: Lost, verdict: Ambiguous) -> Verdict:
         """Read the candidates' results: the one with our words is ours."""
@@ -267,12 +313,6 @@ class Lookout:
         self._open[place] = [lost for lost in self._open[place] if lost not in losts]
         for lost in losts:
             await self.unsettled(lost)
-
-
-def _ripe_at(lost: Lost) -> float:
-    """When this doubt may be looked at next: a whole list, and some time between two looks."""
-    lag = lost.live.capabilities.list_lag_s
-    return ripe_at(lost.doubt, lag) + lost.looks * BETWEEN_S
 
 
 def _set_back(lost: Lost, now: float) -> bool:

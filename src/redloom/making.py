@@ -23,13 +23,13 @@ from .errors import (
     AnswerLost,
     ContentRefused,
     EndpointStopped,
-    EpochPassed,
     RedloomError,
     Refused,
     ServiceError,
     TaskFailed,
     Throttled,
     Withdrawn,
+    WorkspaceError,
 )
 from .events import (
     Doubtful,
@@ -143,7 +143,7 @@ class Maker:
             carried.purse.release(price)
             await self._after_no(carried, job, live, error)
             return
-        except EpochPassed:
+        except WorkspaceError:
             self._give_back(slot)
             raise
         except Exception:
@@ -456,10 +456,9 @@ class Maker:
         carried, job = flight.carried, flight.job
         ending = Ending(state="canceled", billed="no", at=self.clock.now(), code="canceled")
         await self.surely(self.records.end_task(task, ending, uncount=True))
-        if carried.stopping:
-            text = Text("已取消，没有计费。", "Cancelled; not billed.")
-            await self.end_job(carried, job, "cancelled", "cancelled", text, task)
-        elif flight.stolen:
+        if (
+            carried.stopping or flight.stolen
+        ):  # paused, it stays pending; cancelled, its run ends it
             self.floor.free_key(job)
             carried.put_back(job)
         else:
@@ -587,8 +586,13 @@ class Maker:
         """Await ``work`` so that being cancelled does not stop it half-way (rule 1)."""
         task = asyncio.ensure_future(work)
         self.critical.add(task)
-        task.add_done_callback(self.critical.discard)
+        task.add_done_callback(self._written)
         return await asyncio.shield(task)
+
+    def _written(self, task: asyncio.Future[Any]) -> None:
+        self.critical.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at: who waited for it may have been cancelled
 
 
 _OUTCOMES: dict[type, Literal["made", "failed", "canceled", "unknown"]] = {

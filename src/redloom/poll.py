@@ -171,6 +171,16 @@ class Polls:
                 watch.alone = True
                 self._push(self.clock.now(), watch)
 
+    def clock_set(self, by_s: float) -> None:
+        """The clock was set back by ``-by_s``: no query is further away than it was."""
+        self.pace.clock_set(by_s)
+        self.lists.clock_set(by_s)
+        for watch in self._watches:
+            watch.accepted_at, watch.asked = watch.accepted_at + by_s, watch.asked + by_s
+            watch.started = None if watch.started is None else watch.started + by_s
+            if not watch.busy:
+                self._push(watch.due + by_s, watch, watch.interval)
+
     # the heap
 
     def _push(self, due: float, watch: Watch, interval: float = 0.0) -> None:

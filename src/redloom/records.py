@@ -12,13 +12,18 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import EpochPassed, Withdrawn
 from .job import JobStatus, Request, request_from_json
 from .journal import Db, Journal, Row
+from .lang import Text
 from .spending import Spending, spending_of
 
+_CANCELLED_IN_DOUBT = Text(
+    "已取消；请求发出后没有收到回答，可能已计费。继续或核对（audit）时会再查。",
+    "Cancelled; the answer to its request was lost, so it may be billed. Resuming the run or an audit looks again.",
+)
 LIVE = ("intent", "accepted", "doubt", "made")
 """States in which a task may still become a picture, or may have cost money."""
 
@@ -175,6 +180,14 @@ class JobEnding:
     flags: str = ""
     code: str = ""
     error: str = ""
+
+
+class Known(NamedTuple):
+    """A task that has a ticket: nominal times of intent and ticket by this machine, and its id."""
+
+    intent: float
+    accepted: float
+    task: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -375,6 +388,19 @@ class Records:
 
         return await self.journal.do(cancel, "cancel")
 
+    async def end_cancelled(self, run: str, now: float) -> None:
+        """Nothing of a run is in hand any more: where it was cancelled, its rows end. What the
+        service is not known to have stays in doubt; what it has is left for an audit.
+        """
+
+        def end(db: Db) -> None:
+            if db.value("run_state", id=run) == "cancelled":
+                seq = db.value("next_seq", run=run)
+                db.run("cancel_jobs", run=run, ended=now, seq=seq)
+                db.run("doubt_jobs", run=run, ended=now, seq=seq, error=str(_CANCELLED_IN_DOUBT))
+
+        await self.journal.do(end, "cancel")
+
     async def twin(self, run: str, key: str) -> tuple[int, str] | None:
         """Row and file of the job of this run that already has the picture of ``key``."""
         row = self.journal.glance(lambda db: db.one("twin", run=run, key=key))
@@ -495,14 +521,20 @@ class Records:
         """The live task of a key, joined with its job, or None."""
         return self.journal.glance(lambda db: db.one("live_task_of", key=key))
 
-    async def known_tickets(self, ids: Sequence[str]) -> dict[str, tuple[float, float]]:
+    async def last_task(self) -> int:
+        """The id of the newest task; 0 where there is none."""
+        return int(self.journal.glance(lambda db: db.value("last_task")))
+
+    async def known_tickets(self, ids: Sequence[str]) -> dict[str, Known]:
         """Which of these task ids the journal knows, with the times of intent and ticket.
 
         Asked of the whole journal, not of one place: two keys may belong to one account.
         """
         wanted = json.dumps(list(ids))
         rows = await self.journal.read(lambda db: db.all("known_tickets", ids=wanted))
-        return {row["ticket_id"]: (row["intent_at"], row["accepted_at"]) for row in rows}
+        return {
+            row["ticket_id"]: Known(row["intent_at"], row["accepted_at"], row["id"]) for row in rows
+        }
 
     async def prove_void(self, task: int, at: float) -> bool:
         """Looking proved that a doubt was never accepted; False where it has a ticket by now."""
@@ -569,15 +601,10 @@ def _end_job(db: Db, ending: JobEnding) -> None:
 def _job_values(run: str, job: NewJob, now: float) -> dict[str, Any]:
     invalid = job.request is None
     return {
-        "run": run,
-        "row": job.row,
-        "take": job.take,
+        "run": run, "row": job.row, "take": job.take, "seq": None, "error": job.problem,
         "key": "" if job.request is None else job.request.key,
         "request": "{}" if job.request is None else job.request.canonical(),
         "input": json.dumps(job.input, ensure_ascii=False),
-        "status": "invalid" if invalid else "pending",
-        "code": "bad-input" if invalid else "",
-        "error": job.problem,
+        "status": "invalid" if invalid else "pending", "code": "bad-input" if invalid else "",
         "ended": now if invalid else None,
-        "seq": None,
-    }
+    }  # fmt: skip

@@ -170,6 +170,16 @@ class Live:
         return request.model in ("", self.endpoint.model)
 
 
+def clock_set_back(lives: Iterable[Live], by_s: float) -> None:
+    """The clock was set back by ``-by_s``: no endpoint is waited for longer than it was."""
+    gates, polls = {id(live.gate): live.gate for live in lives}, {}
+    for live in lives:
+        live.breaker.until += by_s
+        polls[id(live.polls)] = live.polls
+    for one in (*gates.values(), *polls.values()):
+        one.clock_set(by_s)
+
+
 def gate_for(
     endpoint: Endpoint, provider: Provider, lane: Lane, ceiling: int | None, *, timing: Timing
 ) -> Gate:

@@ -60,7 +60,7 @@ class Bearing:
         return a <= d and c <= b
 
 
-def bearing(seen: Sequence[Seen], known: Mapping[str, tuple[float, float]]) -> Bearing:
+def bearing(seen: Sequence[Seen], known: Mapping[str, Sequence[float]]) -> Bearing:
     """The service's clock, from tasks of ours in its list.
 
     ``known`` maps ticket ids to this machine's times of the intent and of the ticket's arrival:

@@ -74,7 +74,7 @@ class Attempt:
         before = self.clock.now()
         self.intent = self._intent(before)
         self.id = await self.records.intend(self.intent)
-        if self.clock.now() - before > STALE_INTENT_S * max(1.0, 1.0 / self.clock.real(1.0)):
+        if abs(self.clock.now() - before) > STALE_INTENT_S * max(1.0, 1.0 / self.clock.real(1.0)):
             await self._void("stale")
             return await self.submit()
         try:

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from redloom.emulators.ledger import Ledger, prompt_sha, read_ledger
-from redloom.emulators.pictures import prompt_of_picture
-from redloom.journal import Journal, Row
+from helpers.driver import KEY
+from helpers.figures import note_figures
+from helpers.oracle import JOBS, Evidence, judge, query
+from redloom.emulators.ledger import Ledger, read_ledger
 
 SPEED = 30.0
 HERE = Path(__file__).parent.parent
@@ -91,9 +92,15 @@ class World:
             else:
                 return
 
-    def die_at(self, when: str, label: str, number: int = 1) -> bool:
+    @property
+    def service_process(self) -> subprocess.Popen[str]:
+        """The service while it runs."""
+        assert self._service is not None
+        return self._service
+
+    def die_at(self, when: str, label: str, number: int = 1, **changes: Any) -> bool:
         """Start a program that kills itself at a commit; whether it came to that."""
-        program = self.program(die=[when, label, number])
+        program = self.program(die=[when, label, number], **changes)
         try:
             program.communicate(timeout=DEADLINE_S)
         except subprocess.TimeoutExpired:
@@ -109,6 +116,10 @@ class World:
         self.__exit__()
         return read_ledger(self.ledger_path)
 
+    def injected(self) -> dict[str, int]:
+        """The service's faults that hit, by name, once it has ended."""
+        return hits(self.ledger_path)
+
     def _spawn(self, module: str, wanted: dict[str, Any]) -> subprocess.Popen[str]:
         clean = {k: v for k, v in os.environ.items() if "proxy" not in k.lower()}
         environment = {
@@ -119,6 +130,13 @@ class World:
             [sys.executable, "-m", module, json.dumps(wanted)], env=environment, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
+
+
+def hits(ledger: Path) -> dict[str, int]:
+    """The faults that a service of `helpers.service` has played, by name."""
+    path = ledger.with_suffix(".faults.json")
+    told: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
+    return told
 
 
 def finished(program: subprocess.Popen[str], seconds: float = DEADLINE_S) -> list[list[Any]]:
@@ -134,45 +152,24 @@ def finished(program: subprocess.Popen[str], seconds: float = DEADLINE_S) -> lis
     return rows
 
 
-def read(workspace: Path, query: str) -> list[Row]:
-    """A query on a journal at rest."""
-    journal = Journal(workspace / "journal.db").open()
-    try:
-        return journal.read_now(lambda db: db.connection.execute(query).fetchall())
-    finally:
-        journal.close()
-
-
 def judge_world(world: World, rows: list[list[Any]], doubts: bool = True) -> Counter[str]:
-    """Hold journal, ledger and files against each other after the last restart; the statuses.
-
-    One outcome for every row, nothing bought twice, every file its own prompt's picture, nothing
-    half-written, and the same money on both sides (what is in doubt may be on either).
-    """
+    """`oracle.judge` after the last restart, and that the last program told the same; the statuses."""
     ledger = world.ledger()
-    statuses = Counter(row[1] for row in rows)
+    outcomes = frozenset({"ok", "in-doubt"} if doubts else {"ok"})
+    evidence = Evidence(world.folder, world.workspace, ledger, outcomes, secrets=(KEY,))
+    judge(evidence)
     assert [row[0] for row in rows] == list(range(1, len(world.prompts) + 1))
-    assert set(statuses) <= ({"ok", "in-doubt"} if doubts else {"ok"}), statuses
-    assert ledger.bought_twice() == [], ledger.bought_twice()
-    bought = {prompt for prompt, sold in ledger.by_prompt().items() if any(p.billed for p in sold)}
-    for _row, status, file, prompt, _code in rows:
-        if status == "ok":
-            data = (world.folder / "out" / file).read_bytes()
-            assert prompt_of_picture(data) == prompt_sha(prompt)
-            assert prompt in bought
-    left = [str(path.relative_to(world.folder)) for path in world.folder.rglob("*.part")]
-    assert left == [], left
-    same_money(world, ledger)
+    told = {(prompt, status) for _row, status, _file, prompt, _code in rows}
+    jobs = query(world.workspace, JOBS)
+    assert told <= {(json.loads(job["request"])["prompt"], job["status"]) for job in jobs}
+    statuses = Counter(row[1] for row in rows)
+    told_of(world, statuses)
     return statuses
 
 
-def same_money(world: World, ledger: Ledger) -> None:
-    """What the journal calls billed was sold; what was sold is billed or in doubt there."""
-    tasks = read(world.workspace, "SELECT state, billed, ticket_id FROM tasks")
-    certain = {t["ticket_id"] for t in tasks if t["billed"] == "yes" and t["ticket_id"]}
-    sold = {p.task_id for p in ledger.own() if p.billed}
-    at_once = sum(t["billed"] == "yes" and not t["ticket_id"] for t in tasks)
-    unsure = sum(t["state"] in ("doubt", "abandoned") for t in tasks)
-    assert certain <= sold | {p.task_id for p in ledger.own()}
-    assert len(sold - certain) <= at_once + unsure
-    assert not [t for t in tasks if t["state"] in ("intent", "accepted", "made")]
+def told_of(world: World, statuses: Counter[str]) -> None:
+    """One line of figures for the table, where somebody collects them (see `figures`)."""
+    note_figures(
+        scene="kills", seed=world.service.get("seed", 0), jobs=len(world.prompts),
+        injected={"kill of the engine": world.kills, **world.injected()}, statuses=statuses,
+    )  # fmt: skip

@@ -25,6 +25,9 @@ from redloom.engine import Engine, RunOptions
 from redloom.providers import dashscope
 from redloom.retry import Policy
 
+KEY = "sk-emulated-2f8c1d97b3e64a05"
+"""What must be found in no byte that is written."""
+
 
 def killer(when: str, label: str, left: int) -> Callable[[str, tuple[str, ...]], None]:
     """A witness that ends this process as a power cut would."""
@@ -47,7 +50,12 @@ def equipped(url: str, model: str, rate: float, slots: int) -> tuple[Endpoint, P
         limits=Limits(submit_per_second=rate, concurrency=slots, poll_per_second=20.0),
     )  # fmt: skip
     clock = clock_from_environment()
-    return endpoint, dashscope.create(endpoint, Tools(key="sk-emulated", clock=clock))
+    return endpoint, dashscope.create(endpoint, Tools(key=KEY, clock=clock))
+
+
+async def milder(words: str, _reason: str) -> str:
+    """A refused prompt in milder words."""
+    return f"{words}, gently"
 
 
 async def main(wanted: dict[str, Any]) -> None:
@@ -62,12 +70,19 @@ async def main(wanted: dict[str, Any]) -> None:
         workspace=wanted["workspace"], equipped=[one], clock=clock_from_environment(),
         lane=wanted.get("lane"), policy=Policy(tries=20, base_s=0.2, cap_s=2.0), rng=random.Random(),
         witness=killer(*wanted["die"]) if wanted.get("die") else None,
+        soften=milder if wanted.get("soften") else None,
     )  # fmt: skip
     async with engine:
-        results = await engine.generate(
-            wanted["prompts"], out=wanted["out"],
-            options=RunOptions(in_doubt=wanted.get("in_doubt", "wait")),
-        )  # fmt: skip
+        options = RunOptions(
+            in_doubt=wanted.get("in_doubt", "wait"), soften=bool(wanted.get("soften"))
+        )
+        run = await engine.add(wanted["prompts"], out=wanted["out"], options=options)
+        results = []
+        async for result in engine.follow(run):
+            results.append(result)
+            if wanted.get("cancel"):
+                await engine.cancel(run)
+        results.sort(key=lambda one: (one.row, one.take))
     told = [[r.row, r.status, r.file, r.prompt, r.code] for r in results]
     sys.stdout.write(json.dumps(told) + "\n")
 

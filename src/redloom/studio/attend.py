@@ -14,7 +14,7 @@ from pathlib import Path
 
 from redloom.contact import write_sheet
 from redloom.engine import Engine
-from redloom.errors import RedloomError
+from redloom.errors import RedloomError, WorkspaceError
 from redloom.manifest import Keeper
 from redloom.records import Run
 
@@ -78,6 +78,8 @@ class Attendants:
         try:
             async for _ in self.engine.follow(run):
                 pass
+        except WorkspaceError as error:
+            log.info("run %s is left for the next start (%s)", run, error.code)
         finally:
             if keeper is not None:
                 with contextlib.suppress(RedloomError):

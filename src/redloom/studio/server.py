@@ -20,7 +20,7 @@ import uvicorn
 from uvicorn.server import HANDLED_SIGNALS
 
 from redloom.engine import Engine
-from redloom.errors import BadInput
+from redloom.errors import BadInput, WorkspaceError
 from redloom.memory import collect_rarely
 from redloom.observe import observing
 from redloom.settings import Settings
@@ -148,7 +148,9 @@ def make_room() -> None:
 async def serve(options: Options, settings: Settings, told: Told) -> None:
     """Listen until a signal ends it. ``told`` hears the address once it is open.
 
-    Raises BadInput where the options are not safe or no port is free.
+    Raises BadInput where the options are not safe or no port is free, WorkspaceError where the
+    engine had to stop: a server that makes nothing is no use to anybody, and whoever keeps it
+    running starts it again, which goes on with everything.
     """
     checked(options)
     make_room()
@@ -162,7 +164,17 @@ async def serve(options: Options, settings: Settings, told: Told) -> None:
         )  # fmt: skip
         server = Server(config, lambda: drain(house, guard))
         told(f"http://{_shown(options.host)}:{options.port}{options.base}/", options)
+        broken = house.chores.begin(_end_with(house.engine, server), "the engine")
         await server.serve(sockets=[plug])
+        if broken.done():
+            raise broken.result()
+
+
+async def _end_with(engine: Engine, server: Server) -> WorkspaceError:
+    """End the server when its engine has stopped by itself."""
+    why = await engine.broken()
+    server.handle_exit(signal.SIGTERM, None)
+    return why
 
 
 async def serve_stdio(options: Options, settings: Settings) -> None:
