@@ -34,6 +34,7 @@ The way of one picture, in the order that it goes
     timing        how long pictures take, learnt; when to look next
     poll          when to ask for a ticket: one scheduler per account
     route         which endpoint gets the next job
+    told          limits that a service tells of itself, put to use
     carried       a run while it is carried: ready, in hand, its purse
     settle        what a lost answer was, decided from the account's list
     task          one paid try: intent, submit, ticket, end

@@ -45,6 +45,7 @@ from .records import NewJob, Records, Run, new_run_id
 from .retry import Policy
 from .route import Live
 from .spill import clear_spilled
+from .told import Quotas
 from .wanted import RunOptions, jobs_of
 from .workspace import Workspace
 
@@ -151,6 +152,8 @@ class Engine:
         self.downloads = Downloads(self.workspace.partial, clock=self.clock, pauses=pauses())
         self.lives = await self._equip()
         self.stream_of_events.watch(self._notice)
+        self._quotas = Quotas(self.lives, self.clock)
+        self.stream_of_events.watch(self._quotas.notice)
         self.stream_of_events.watch(Diarist(self.records, limits_of(self.lives)))
         self._lead = asyncio.get_running_loop().create_task(self._lead_when_possible())
         return self
@@ -168,6 +171,7 @@ class Engine:
         if self._lead is not None:
             self._lead.cancel()
             await asyncio.gather(self._lead, *self._adding, return_exceptions=True)
+        await self._quotas.close()
         await keep_what_was_learnt(self.lives, self.records, self.clock.now())
         await self.stream_of_events.drain()
         for live in self.lives:

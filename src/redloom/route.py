@@ -187,7 +187,7 @@ def gate_for(
         Slots(
             slots, ahead if queues and slots is not None else 0, ceiling, known=slots is not None,
             growing=slots is None and lane == "async" and not capabilities.local,
-            queues=queues, wait_ahead=ahead,
+            queues=queues, wait_ahead=ahead, shared=endpoint.share < 1.0,
         ),
     )  # fmt: skip
 

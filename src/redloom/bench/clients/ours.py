@@ -28,6 +28,9 @@ class _Untold(dashscope.DashScope):
         known = super().limits()
         return Limits(poll_per_second=known.poll_per_second, list_per_second=known.list_per_second)
 
+    async def quota(self) -> None:
+        """The service does not tell either."""
+
 
 def _equipped(course: Course) -> list[tuple[Endpoint, Provider]]:
     found: list[tuple[Endpoint, Provider]] = []
