@@ -39,6 +39,7 @@ from .events import (
 )
 from .finish import Finisher
 from .floor import money_told
+from .hedge import Hedges
 from .image import clear_parts
 from .job import Request
 from .journal import Row
@@ -89,9 +90,11 @@ class Carrier:
     """Rows that are being delivered from the store."""
 
     def __post_init__(self) -> None:
+        self.hedges = Hedges(self, self.records, self.clock, self._able, self._start_work)
         self.maker = Maker(
-            self, self.records, self.clock, self.stream, self.finisher, self.policy, self.rng
-        )
+            self, self.records, self.clock, self.stream, self.finisher, self.policy, self.rng,
+            self.hedges,
+        )  # fmt: skip
         self.drain = Drain(self.clock, self.lives, self.maker.flights, self._able)
 
     # the loop
@@ -119,6 +122,7 @@ class Carrier:
         self._dispatch()
         self._note_backlog()
         self.drain.take_back(self._runs.values(), self._start_work)
+        self.hedges.look(self._runs.values())
         await self._end_idle_runs()
         if self.fault is not None:
             raise self.fault
@@ -179,6 +183,7 @@ class Carrier:
         for task in list(self._work):
             task.cancel()
         await asyncio.gather(*self._work, return_exceptions=True)
+        await self.hedges.close()
         await self.maker.lookout.close()
         if self.maker.critical:  # begun while we waited, and not stopped by a cancel
             await asyncio.wait(self.maker.critical, timeout=limit_s)

@@ -14,11 +14,11 @@ import random
 import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from .carried import Carried, GivenUp, Paid
 from .clock import Clock
-from .endpoint import Canceled, Failed, Fitted, Made, Ticket, Times, Unknown
+from .endpoint import Canceled, Failed, Fitted, Made, Ticket
 from .errors import (
     AnswerLost,
     ContentRefused,
@@ -40,10 +40,10 @@ from .events import (
     Stopped,
     Stream,
     Submitted,
-    Worked,
 )
 from .finish import Finisher
-from .floor import Flight, Floor
+from .floor import Flight, Floor, worked
+from .hedge import Hedges, Overtaken, Won
 from .job import JobStatus
 from .journal import Row
 from .lang import Text
@@ -95,6 +95,7 @@ class Maker:
     finisher: Finisher
     policy: Policy
     rng: random.Random
+    hedges: Hedges
     soften: Soften | None = None
     critical: set[asyncio.Future[Any]] = field(default_factory=set)
     """What must be written even while being cancelled."""
@@ -119,8 +120,15 @@ class Maker:
         slot = Slot(live.gate)
         attempt = Attempt(self.records, self.clock, live, job, fitted.asked, self.floor.epoch)
         price = live.price(fitted.asked).amount
+        if live.lane == "sync":  # it works from the call on
+            slot.saw(True, self.clock.now())
         try:
-            answer = await self.surely(attempt.submit())
+            first = self.hedges.first((carried, job, live, slot), attempt.submit())
+            answer = await self.surely(first)
+        except Overtaken as sooner:
+            self._give_back(slot)
+            await self._overtaken(carried, job, attempt.id, sooner.won)
+            return
         except AnswerLost:
             self._give_back(slot)
             live.breaker.failed(self.clock.now())
@@ -177,6 +185,8 @@ class Maker:
         self.flights[task] = flight
         try:
             await self._see_through(flight, task, paid, first_poll)
+        except Overtaken as sooner:
+            await self._overtaken(carried, job, task, sooner.won)
         finally:
             self.flights.pop(task, None)
 
@@ -188,7 +198,7 @@ class Maker:
             if isinstance(answer, Ticket):
                 heard = await self._wait(flight, answer, first_poll)
             else:
-                heard = Heard(answer, 0, self.clock.now())
+                heard = self._at_once(flight, answer)
         except EndpointStopped as error:
             self._stop(live, error)
             carried.set_aside(job)
@@ -196,7 +206,8 @@ class Maker:
             return
         finally:
             self._give_back(flight.slot)
-        self._say_heard(carried, job, live, heard)
+        if (told := worked(carried, job, live, heard)) is not None:
+            self.stream.tell(told)
         outcome = heard.outcome
         if isinstance(outcome, Made):
             live.breaker.succeeded()
@@ -212,6 +223,13 @@ class Maker:
             await self._after_cancel(flight, task)
         else:
             await self._after_unknown(carried, job, task)
+
+    def _at_once(self, flight: Flight, made: Made) -> Heard:
+        """A picture that came with the answer; how long the call took, where it was ours."""
+        now = self.clock.now()
+        if flight.slot.since:
+            flight.live.timings.learn(flight.job.request.size, now - flight.slot.since)
+        return Heard(made, 0, now)
 
     async def _wait(self, flight: Flight, ticket: Ticket, first: float | None) -> Heard:
         carried, job, live = flight.carried, flight.job, flight.live
@@ -230,15 +248,23 @@ class Maker:
             return min(live.poll_cost(), CALM) if urgent else live.poll_cost()
 
         kind = job.request.size
-        heard = await live.polls.wait(
+        waiting = live.polls.wait(
             live.provider, ticket, self.clock.now(), live.timings.of(kind), state, first=first,
             cost=cost,
         )  # fmt: skip
+        heard = await self.hedges.first((carried, job, live, flight.slot), waiting, ticket)
         if isinstance(heard.outcome, Made):
             started, ended = heard.outcome.times.started, heard.outcome.times.ended
             if started is not None and ended is not None:
                 live.timings.learn(kind, max(0.0, ended - started))
         return heard
+
+    async def _overtaken(self, carried: Carried, job: Job, task: int, won: Won) -> None:
+        """The twin's picture is the job's: the same way goes on with it."""
+        if (attempt := await self.surely(self.hedges.go_on(carried, job, task, won))) is not None:
+            won.live.gate.outstanding += 1
+            paid, slot = Paid(carried.purse, None), Slot(won.live.gate)
+            await self.see_through(carried, job, won.live, attempt.id, won.made, slot, paid)
 
     async def _finish(self, flight: Flight, task: int, heard: Heard) -> None:
         carried, job, live = flight.carried, flight.job, flight.live
@@ -537,21 +563,6 @@ class Maker:
         self.floor.free_key(job)
         carried.put_back(job.softened(words))
 
-    def _say_heard(self, carried: Carried, job: Job, live: Live, heard: Heard) -> None:
-        """Told for monitoring only: what it means for the job follows."""
-        outcome = heard.outcome
-        name = _OUTCOMES.get(type(outcome))
-        if name is None:
-            return
-        times = getattr(outcome, "times", Times())
-        self.stream.tell(
-            Worked(
-                at=heard.at, run=carried.run.id, row=job.row, take=job.take, endpoint=live.name,
-                outcome=name, queued=times.queued, started=times.started, ended=times.ended,
-                polls=heard.polls,
-            )
-        )  # fmt: skip
-
     async def _given_up(self, carried: Carried, job: Job, ending: GivenUp) -> None:
         """The next of the run's chain is asked; after the last one this is the outcome."""
         if carried.give_up(job, ending):
@@ -586,8 +597,3 @@ class Maker:
         self.critical.add(task)
         task.add_done_callback(self.critical.discard)
         return await asyncio.shield(task)
-
-
-_OUTCOMES: dict[type, Literal["made", "failed", "canceled", "unknown"]] = {
-    Made: "made", Failed: "failed", Canceled: "canceled", Unknown: "unknown",
-}  # fmt: skip

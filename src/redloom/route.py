@@ -231,16 +231,20 @@ def choose(
 
 
 def better_elsewhere(here: Live, lives: Iterable[Live], request: Request, now: float) -> bool:
-    """Whether a task that still waits ``here`` would be done sooner at an idle endpoint.
+    """Whether a task that still waits ``here`` would be done sooner at an idle endpoint that
+    `choose` would give it to: else it would come back here, and be taken back again.
 
     At best it is the next to start here: after ``E[S] / c`` on average, and then takes ``E[S]``.
     """
     stay = here.mean_s(now) * (1.0 + 1.0 / here.at_once)
-    for live in lives:
-        sound = live is not here and live.takes(request) and not live.breaker.open
+    able = [live for live in lives if live.takes(request) and not live.gate.stopped]
+    for live in able:
+        sound = live is not here and not live.breaker.open
         idle = sound and live.wait_s(now) == 0.0
         expected = live.expected_s(now) if idle else None
-        if expected is not None and live.gate.outstanding < live.at_once and expected < stay:
+        if expected is None or live.gate.outstanding >= live.at_once or expected >= stay:
+            continue
+        if _worth(live, able, now, 0):  # the task itself is among those outstanding here
             return True
     return False
 
