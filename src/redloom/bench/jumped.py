@@ -10,15 +10,15 @@ May import: bench, emulators, testing.
 
 from __future__ import annotations
 
-import asyncio
+import logging
+import multiprocessing
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from statistics import median
 
 from redloom.emulators.dashscope import DashScopeEmulator
 from redloom.testing import JumpingClock, run
@@ -27,7 +27,7 @@ from .bounds import bounds_of
 from .clients.ours import CLIENTS
 from .course import Course
 from .measure import Row, row_of
-from .scenarios import KEY, Scenario, Target, scenario
+from .scenarios import KEY, Scenario, scenario
 
 
 def jump(wanted: Scenario, seed: int) -> Row:
@@ -62,57 +62,23 @@ def _named(order: tuple[str, int, int]) -> Row:
     return jump(scenario(name).sized(pictures), seed)
 
 
-async def many(
-    wanted: Scenario, seeds: Sequence[int], side_by_side: int, pool: ProcessPoolExecutor
+def many(
+    scenes: Sequence[Scenario],
+    seeds: Sequence[int],
+    side_by_side: int,
+    told: Callable[[Row], None] = lambda _row: None,
 ) -> list[Row]:
-    """A row for each seed, in order; so many at one time, each in a process of its own."""
-    loop, gate = asyncio.get_running_loop(), asyncio.Semaphore(side_by_side)
-
-    async def one(seed: int) -> Row:
-        async with gate:
-            order = (wanted.name, wanted.pictures, seed)
-            return await loop.run_in_executor(pool, _named, order)
-
-    return await asyncio.gather(*(one(seed) for seed in seeds))
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """How one figure of a scene fell over the seeds; percent, or what the figure counts."""
-
-    scenario: str
-    figure: str
-    seeds: tuple[int, ...]
-    values: tuple[float, ...]
-    target: Target | None = None
-
-    @property
-    def median(self) -> float:
-        """Half of the seeds are below."""
-        return median(self.values)
-
-    def at(self, share: float) -> float:
-        """The value that this share of the seeds does not exceed (nearest rank)."""
-        ordered = sorted(self.values)
-        return ordered[max(0, min(len(ordered) - 1, round(share * len(ordered)) - 1))]
-
-    @property
-    def within(self) -> int:
-        """How many seeds meet the target; all of them where there is none."""
-        if self.target is None:
-            return len(self.values)
-        return sum(value <= self.target.most for value in self.values)
+    """A row for each scene and seed, in order; so many at one time, in processes of their own."""
+    orders = [(one.name, one.pictures, seed) for one in scenes for seed in seeds]
+    rows = []
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(side_by_side, mp_context=context, initializer=quietly) as pool:
+        for row in pool.map(_named, orders):
+            told(row)
+            rows.append(row)
+    return rows
 
 
-def spreads(wanted: Scenario, rows: Sequence[Row]) -> list[Spread]:
-    """The spread of every figure that has a target in this scene, distance to the bound first."""
-    figures = {target.figure: target for target in wanted.targets}
-    names = list(dict.fromkeys(["above_pct", *figures]))
-    seeds = tuple(row.seed for row in rows)
-    return [
-        Spread(
-            wanted.name, name, seeds,
-            tuple(float(getattr(row, name) or 0.0) for row in rows), figures.get(name),
-        )
-        for name in names
-    ]  # fmt: skip
+def quietly() -> None:
+    """For a process of a pool: no log lines between the rows."""
+    logging.disable(logging.CRITICAL)
