@@ -31,7 +31,12 @@ from .scenarios import KEY, Scenario, scenario
 
 
 def jump(wanted: Scenario, seed: int) -> Row:
-    """One run of ours under a seed. For a process or a thread without a loop of its own."""
+    """One run of ours under a seed. For a process or a thread without a loop of its own.
+
+    Raises ValueError for the synchronous lane: its open calls would hold the clock.
+    """
+    if wanted.lane == "sync":
+        raise ValueError("a sync call holds the clock: it cannot be jumped over")
     began = time.monotonic()
     row = run(_jumped(wanted, seed))
     return replace(row, real_s=time.monotonic() - began, speed=0.0)

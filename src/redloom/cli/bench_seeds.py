@@ -43,6 +43,12 @@ def seeds(common: Common, asked: dict[str, Any], scenes: Sequence[Scenario]) -> 
     from redloom.bench import jumped, machine, race, spread
 
     wanted = seeds_of(asked["seeds"])
+    for one in scenes:
+        if one.lane == "sync":
+            raise BadInput(
+                f"“{one.name}”走同步通道，调用一直开着，时钟跳不了；去掉 --seeds 跑它。",
+                f"“{one.name}” keeps its calls open, so the clock cannot jump; run it without --seeds.",
+            )
     about = machine.about()
 
     def told(row: Row) -> None:
