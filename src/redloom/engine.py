@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from .carrier import Carrier
 from .clock import Clock, clock_from_environment, offload
-from .diary import Diarist, limits_of
+from .diary import Diarist, limits_of, lists_of
 from .download import Downloads
 from .endpoint import Endpoint, Lane, Provider, Tools
 from .equip import Terms, equip, keep_what_was_learnt
@@ -154,7 +154,8 @@ class Engine:
         self.stream_of_events.watch(self._notice)
         self._quotas = Quotas(self.lives, self.clock)
         self.stream_of_events.watch(self._quotas.notice)
-        self.stream_of_events.watch(Diarist(self.records, limits_of(self.lives)))
+        diarist = Diarist(self.records, limits_of(self.lives), lists_of(self.lives))
+        self.stream_of_events.watch(diarist)
         self._lead = asyncio.get_running_loop().create_task(self._lead_when_possible())
         return self
 
