@@ -40,9 +40,11 @@ def test_the_report_counts_them_among_the_queries(tmp_path: Path) -> None:
     async def main() -> tuple[float, int, int]:
         async with engine(tmp_path / "ws", (fake_endpoint(), provider), clock=clock) as made:
             await made.generate([f"p{k}" for k in range(16)], out=tmp_path / "out")
-            await made.stream_of_events.drain()
             (whole,) = await made.records.runs_into(str((tmp_path / "out").resolve()))
             diary = diary_of(made.journal, whole.id)
+            while not diary.lists:  # it is written once the run's end is told
+                await clock.sleep(1.0)
+                diary = diary_of(made.journal, whole.id)
             told = facts(made.journal, whole, tries_of(made.journal, whole.id), diary)
             return told["polls"], diary.lists, made.lives[0].polls.list_calls
 

@@ -27,7 +27,7 @@ REACTION_S = 5.0
 """Detection delay that submit-ahead has to cover, nominal seconds."""
 OPEN_AFTER = 5
 """Failures of an endpoint in a row after which it is left alone for a while."""
-RESERVE = 1.5
+RESERVE = 2.0
 """Standard deviations of its time that an endpoint must have in hand to be given one of the last
 jobs: the slots left idle meanwhile cost well under a percent, a late last picture several."""
 FIRST_BREAK_S, LONGEST_BREAK_S = 15.0, 300.0
