@@ -3,7 +3,7 @@
 Each line is the median over a few seeds of one service (five at once, 60 pictures) unless it says
 otherwise. ``redloom bench --sweep`` runs it; the advice in the documentation rests on its rows.
 
-May import: bench, emulators, testing.
+May import: lang, bound, bench, emulators, testing.
 """
 
 from __future__ import annotations
