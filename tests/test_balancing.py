@@ -48,8 +48,8 @@ def together(folder: Path, faults: dict[str, str], fallback: tuple[str, ...] = (
                 "",
                 2,
             ),
-            "openai": (openai, openai.OpenAIEmulator, AT_ONCE, "openai", 0.2),
-            "siliconflow": (siliconflow, siliconflow.Emulator, AT_ONCE, "", 0.2),
+            "openai": (openai, openai.OpenAIEmulator, AT_ONCE, "openai", 0.08),
+            "siliconflow": (siliconflow, siliconflow.Emulator, AT_ONCE, "", 0.08),
         }
         running, equipped = {}, []
         for name, (module, kind, takes, vendor, rate) in services.items():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from redloom.bench.scenarios import SCENARIOS
+from redloom.bench.scenarios import PROOF, SCENARIOS
 from redloom.cli import cli
 
 
@@ -23,7 +23,17 @@ def test_the_list_names_every_scene() -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["--scenario", "nothing"], ["--client", "nobody"], ["--speed", "100"], ["--part", "x"]],
+    [
+        ["--scenario", "nothing"],
+        ["--client", "nobody"],
+        ["--speed", "100"],
+        ["--part", "x"],
+        ["--seeds", "x"],
+        ["--seeds", "9-2"],
+        ["--seeds", "1-99999"],
+        ["--seeds", "-3"],
+        ["--seeds", "1", "--scenario", "sync"],
+    ],
 )
 def test_wrong_input_is_said_and_nothing_runs(words: list[str]) -> None:
     """Exit 2, without a traceback."""
@@ -44,6 +54,27 @@ def test_one_race_leaves_table_json_and_picture(tmp_path: Path) -> None:
     kept = json.loads((tmp_path / "bench.json").read_text("utf-8"))
     assert kept["rows"][0]["delivered"] == 4
     assert (tmp_path / "bench.svg").read_text("utf-8").startswith("<svg")
+
+
+@pytest.mark.slow
+def test_seeds_are_run_shown_and_kept(tmp_path: Path) -> None:
+    """Two seeds of one scene: a line for its figure, and the rows as JSON."""
+    words = ["--lang", "en", "bench", "--seeds", "11-12", "--scenario", "reject"]
+    told = CliRunner().invoke(cli, [*words, "--pictures", "6", "--out", str(tmp_path)])
+    assert "| reject | % above never-idle |" in told.stdout
+    kept = json.loads((tmp_path / "seeds.json").read_text("utf-8"))
+    assert [one["seed"] for one in kept["rows"]] == [11, 12]
+    assert {one["delivered"] for one in kept["rows"]} == {6}
+
+
+def test_the_proof_has_every_target_of_the_issue() -> None:
+    """Each scene with a target that the proof runs keeps ours in it, and the report's way beside."""
+    names = {one.name for one in SCENARIOS}
+    assert set(PROOF) <= names
+    assert all("ours" in clients for clients, _ in PROOF.values())
+    assert all("report-cap" in PROOF[name][0] for name in ("clean", "mild"))
+    must = {"clean", "mild", "unequal", "slows", "reject", "unknown", "sync", "polls"}
+    assert must <= set(PROOF)
 
 
 def test_the_probe_asks_before_it_spends(monkeypatch: pytest.MonkeyPatch) -> None:

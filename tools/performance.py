@@ -1,8 +1,8 @@
 """Put measured races into docs/performance.md: ``python tools/performance.py [FOLDER]``.
 
-FOLDER (default ``out/bench``) is where ``redloom bench`` and ``redloom bench --table`` left
-``bench.json``, ``bench.svg`` and ``table.json``. What is found replaces the text between the
-markers ``<!-- race -->``/``<!-- table -->`` and their ends; the picture goes to docs/images/. From
+FOLDER (default ``out/bench``) is where ``redloom bench --proof``, ``--seeds`` and ``--sweep`` left
+``bench.json``, ``bench.svg``, ``table.json``, ``seeds.json`` and ``sweep.json``. What is found replaces the text between
+the markers ``<!-- race -->`` and the like and their ends; the picture goes to docs/images/. From
 the page a summary goes into both READMEs. So the figures in the documentation are never typed.
 """
 
@@ -16,7 +16,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from redloom.bench import report_table, table
+from redloom.bench import report_table, spread, sweep, table
 from redloom.bench.measure import Row
 from redloom.bench.scenarios import scenario
 from redloom.bench.table import CLIENTS
@@ -74,6 +74,25 @@ def small(record: Mapping[str, Any]) -> str:
     return "\n".join([where(record), "", *report_table.markdown(rows_of(record)), ""])
 
 
+def seeds(record: Mapping[str, Any]) -> str:
+    """How the figures fall over the seeds."""
+    rows = rows_of(record)
+    scenes = [
+        scenario(name).sized(next(r.wanted for r in rows if r.scenario == name))
+        for name in dict.fromkeys(row.scenario for row in rows)
+    ]
+    own = sorted({row.seed for row in rows})
+    sizes = ", ".join(f"{one.name} {one.pictures}" for one in scenes)
+    said = f"Seeds {own[0]}-{own[-1]}, pictures: {sizes}. {where(record)}"
+    return "\n".join([said, "", *spread.markdown(scenes, rows), ""])
+
+
+def settings(record: Mapping[str, Any]) -> str:
+    """What each setting costs."""
+    rows = [sweep.Measured(**row) for row in record["rows"]]
+    return "\n".join([where(record), "", *sweep.markdown(rows), ""])
+
+
 def scene(page: str, name: str) -> list[dict[str, str]]:
     """A scene's table on the page: a mapping a client, from a column's head to its figure."""
     found = re.search(rf"^\*\*{name}\*\*: .*?\n\n((?:\|.*\n)+)", page, re.MULTILINE)
@@ -116,7 +135,10 @@ def main() -> None:
     use_language("en")
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("out/bench")
     page = PAGE.read_text("utf-8")
-    for mark, name, write in (("race", "bench.json", race), ("table", "table.json", small)):
+    for mark, name, write in (
+        ("race", "bench.json", race), ("table", "table.json", small),
+        ("seeds", "seeds.json", seeds), ("sweep", "sweep.json", settings),
+    ):  # fmt: skip
         if (folder / name).exists():
             page = put(page, mark, write(json.loads((folder / name).read_text("utf-8"))))
             print(f"{mark}: from {folder / name}")

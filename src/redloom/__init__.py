@@ -25,6 +25,7 @@ The way of one picture, in the order that it goes
     upgrade       before a journal is used: the right file, this release's schema, a copy kept
     journal       what became of every job (SQLite; the SQL under names in journal.sql)
     spending      what a run has cost, added up from the journal
+    rows          what the journal keeps, as values
     records       the journal's typed operations
     pages         rows out of a SQLite file that SQLite cannot read any more
     salvage       what can still be read of a damaged journal
@@ -39,6 +40,7 @@ The way of one picture, in the order that it goes
     timing        how long pictures take, learnt; when to look next
     poll          when to ask for a ticket: one scheduler per account
     route         which endpoint gets the next job
+    told          limits that a service tells of itself, put to use
     carried       a run while it is carried: ready, in hand, its purse
     settle        what a lost answer was, decided from the account's list
     task          one paid try: intent, submit, ticket, end
@@ -55,8 +57,10 @@ The way of one picture, in the order that it goes
     examine       one look at a finished picture: thumbnail, fingerprint, doubts
     finish        from a finished task to a file and an outcome on record
     floor         what the work on one picture asks of the carrier
+    hedge         the drain's twins: a straggler at a free endpoint is raced, for nothing
     making        one picture, from its slot to its outcome
     drain         the end of a run: longest first, waiting tasks called back to an idle endpoint
+    places        where the jobs of a run may go
     carrier       carries jobs down the way
     manifest      what a run leaves: manifest.jsonl and manifest.csv
     contact       the contact sheet, index.html

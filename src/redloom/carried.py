@@ -1,16 +1,17 @@
 """A run while it is carried: what of it is ready, in hand, waiting; and its purse.
 
-May import: errors, lang, job, records, route.
+May import: errors, lang, job, records, retry, route.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .job import JobStatus
 from .lang import Text
 from .records import Job, Run
+from .retry import Policy
 from .route import Live
 
 WINDOW = 256
@@ -130,6 +131,11 @@ class Carried:
     def tally(self, job: Job) -> Tally:
         """The tally of a job."""
         return self.tallies.setdefault(job.id, Tally())
+
+    def policy(self, usual: Policy) -> Policy:
+        """How often this run tries; a run may have its own number of retries."""
+        tries = self.run.options.get("retries")
+        return usual if tries is None else replace(usual, tries=int(tries))
 
     @property
     def chain(self) -> tuple[str, ...]:

@@ -18,24 +18,25 @@ import heapq
 import itertools
 import logging
 import random
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .carried import FRESH, WINDOW, Carried, Purse, millionths, took_turn, turn
+from .carried import WINDOW, Carried, Purse, millionths, took_turn, turn
 from .clock import Clock, Setting, offload
 from .drain import Drain
 from .errors import WorkspaceError
 from .events import Advanced, Done, Ended, Note, Started, Stream
 from .finish import Finisher
 from .floor import money_told
+from .hedge import Hedges
 from .image import clear_parts
-from .job import Request
 from .journal import Row
 from .lang import Text
 from .looking import Lost
 from .making import Maker
+from .places import Places
 from .records import Job, JobEnding, Records, Run
 from .retry import Policy
 from .route import Live, able_for, asked_of, choose, clock_set_back
@@ -43,8 +44,6 @@ from .settle import CRASH_S
 
 log = logging.getLogger("redloom")
 T = TypeVar("T")
-LOOK_AHEAD = 64
-"""Ready jobs among which another model's is looked for while the next one's is busy."""
 UNFINISHED = 256
 """Pictures made but not yet on record at which nothing new is begun: where the service is faster
 than our line or disk, what is paid for must not pile up in memory."""
@@ -80,10 +79,13 @@ class Carrier:
     """Rows that are being delivered from the store."""
 
     def __post_init__(self) -> None:
+        self.places = Places(self.clock, self.lives)
+        self.hedges = Hedges(self, self.records, self.clock, self.places.able, self._start_work)
         self.maker = Maker(
-            self, self.records, self.clock, self.stream, self.finisher, self.policy, self.rng
-        )
-        self.drain = Drain(self.clock, self.lives, self.maker.flights, self._able)
+            self, self.records, self.clock, self.stream, self.finisher, self.policy, self.rng,
+            self.hedges,
+        )  # fmt: skip
+        self.drain = Drain(self.clock, self.lives, self.maker.flights, self.places.able)
         self._setting = Setting(self.clock)
 
     # the loop
@@ -113,8 +115,9 @@ class Carrier:
         await self._refill()
         self._due()
         self._dispatch()
-        self._note_backlog()
+        self.places.note_backlog(list(self._runs.values()))
         self.drain.take_back(self._runs.values(), self._start_work)
+        self.hedges.look(self._runs.values())
         await self._end_idle_runs()
         if self.fault is not None:
             raise self.fault
@@ -188,6 +191,7 @@ class Carrier:
         for task in list(self._work):
             task.cancel()
         await asyncio.gather(*self._work, return_exceptions=True)
+        await self.hedges.close()
         await self.maker.lookout.close()
         if self.maker.critical:  # begun while we waited, and not stopped by a cancel
             await asyncio.wait(self.maker.critical, timeout=limit_s)
@@ -208,14 +212,14 @@ class Carrier:
         """Whether this process has an endpoint of the run's own: same name, same place. One of
         its fallback alone will not do: nobody would have been asked before.
         """
-        return bool(self._lives_of(Carried(run, Purse())))
+        return bool(self.places.of(Carried(run, Purse())))
 
     async def _take_up(self, run: Run) -> None:
         cap = None if run.budget is None else millionths(run.budget)
         spent = sum((await self.records.spending(run.id)).billed.values())
         purse = Purse(cap, millionths(await self.records.committed(run.id)), millionths(spent))
         carried = self._runs[run.id] = Carried(run, purse)
-        self.ask_again(run)
+        self.places.ask_again(run)
         if run.out:
             await offload(clear_parts, Path(run.out))
         counts = await self.records.counts(run.id)
@@ -225,24 +229,18 @@ class Carrier:
             Started(
                 at=self.clock.now(), run=run.id, total=sum(counts.values()),
                 done=sum(counts.values()) - counts.get("pending", 0),
-                endpoints=tuple(live.name for live in self._lives_of(carried)),
+                endpoints=tuple(live.name for live in self.places.of(carried)),
             )
         )  # fmt: skip
         for row in await self.records.live_tasks():
             if row["run"] == run.id and row["job_status"] == "pending":
                 self.resume(carried, row)
 
-    def ask_again(self, run: Run) -> None:
-        """Whoever begins, resumes or retries a run has perhaps paid the bill or put in a new key
-        meanwhile: its stopped endpoints are asked once more. What still refuses stops again."""
-        for live in self._allowed(Carried(run, Purse())):
-            live.gate.stopped = ""
-
     async def _refresh(self, carried: Carried, now: Run | None) -> None:
         """What other processes changed about a run: paused, cancelled, resumed, orphaned."""
         if now is not None and self.owner_lives(now.owner):
             if now.owner != carried.run.owner:
-                self.ask_again(now)
+                self.places.ask_again(now)
             if not carried.run.complete:
                 carried.exhausted = False
             carried.run, carried.stopping = now, False
@@ -272,23 +270,14 @@ class Carrier:
         for carried in list(self._runs.values()):
             if carried.stopping and not carried.hand:
                 await self._end(carried, "stopped")
-            elif carried.run.complete and (carried.idle or self._stuck(carried)):
+            elif carried.run.complete and (carried.idle or self.places.stuck(carried)):
                 await self._end(carried, "done")
-
-    def _stuck(self, carried: Carried) -> bool:
-        """Jobs are left, but every endpoint that could make them needs a person first."""
-        lives = self._lives_of(carried)
-        if carried.parked and not carried.ready and not carried.hand and carried.exhausted:
-            return True
-        if self._fallback_of(carried):
-            return False  # what none of the chain can make was set aside
-        return bool(lives) and not carried.hand and all(live.gate.stopped for live in lives)
 
     async def _end(self, carried: Carried, state: str) -> None:
         waiting = await self.records.count_waiting(carried.run.id)
         if state == "stopped":
             await self.records.end_cancelled(carried.run.id, self.clock.now())
-        if state == "done" and waiting and not self._stuck(carried):
+        if state == "done" and waiting and not self.places.stuck(carried):
             carried.exhausted, carried.cursor = False, 0
             return
         if state == "done" and not waiting and not await self.records.finish_run(carried.run.id):
@@ -297,29 +286,9 @@ class Carrier:
         del self._runs[carried.run.id]
         if state == "done" and waiting:
             state = "stuck"
-            await self.records.set_note(carried.run.id, self._reasons(carried))
+            await self.records.set_note(carried.run.id, self.places.reasons(carried))
         counts = await self.records.counts(carried.run.id)
         self.stream.tell(Ended(at=self.clock.now(), run=carried.run.id, counts=counts, state=state))
-
-    def _reasons(self, carried: Carried) -> str:
-        """Why a person has to act, in one line for each endpoint."""
-        return " ".join(f"{live.name}: {live.gate.stopped}" for live in self._lives_of(carried))
-
-    def _lives_of(self, carried: Carried) -> list[Live]:
-        spare = carried.chain
-        return [live for live in self._allowed(carried) if live.name not in spare]
-
-    def _allowed(self, carried: Carried) -> list[Live]:
-        """Every endpoint that the run may touch, its fallback's included."""
-        places = carried.run.environment.get("places", {})
-        return [live for live in self.lives if places.get(live.name) == live.place]
-
-    def _fallback_of(self, carried: Carried) -> list[tuple[int, Live]]:
-        """The run's chain as far as it is in use: the steps with their endpoints, in order."""
-        if not carried.chain:
-            return []
-        there = {live.name: live for live in self._allowed(carried) if not live.gate.stopped}
-        return [(k, there[name]) for k, name in enumerate(carried.chain, 1) if name in there]
 
     # jobs into hand
 
@@ -370,7 +339,7 @@ class Carrier:
     def _place_next(self, carried: Carried) -> bool:
         """Start the run's next job if it can be started; whether it was."""
         self.drain.longest_first(carried)
-        self._bring_forward(carried)
+        self.places.bring_forward(carried)
         job = carried.ready[0]
         if job.key in self._keys:
             if len(self._keys[job.key]) >= WINDOW:
@@ -385,7 +354,7 @@ class Carrier:
         if job.live_task is not None:
             self.begin(carried, carried.take(), self.maker.being_made(carried, job))
             return True
-        lives, request = self._able(carried, job)
+        lives, request = self.places.able(carried, job)
         given_up = None if lives else carried.tally(job).given_up
         if given_up is not None:
             work = self.maker.end_given_up(carried, job, given_up)
@@ -397,10 +366,10 @@ class Carrier:
             return True
         live = choose(
             able, request, self.clock.now(),
-            remaining=carried.remaining, affordable=self._affordable(carried, able),
+            remaining=carried.remaining, affordable=self.places.affordable(carried, able),
         )  # fmt: skip
         if live is None:
-            return self._parked(carried, lives, able)
+            return self.places.park(carried, lives, able)
         if self.records.stored_now(job.key):
             # An equal row was made after this one had been read.
             self.begin(carried, carried.take(), self.maker.from_store(carried, job))
@@ -414,72 +383,6 @@ class Carrier:
             await self.maker.from_store(carried, job)
         finally:
             self._delivering -= 1
-
-    def _bring_forward(self, carried: Carried) -> None:
-        """Where the next job's endpoints are busy, the first job of another model goes before it:
-        a slow model in the input does not hold up the others.
-        """
-        if len(self.lives) < 2:
-            return
-        now, busy = self.clock.now(), set[tuple[str, int]]()
-        own = self._lives_of(carried)
-        for index, job in enumerate(itertools.islice(carried.ready, LOOK_AHEAD)):
-            tally = carried.tallies.get(job.id)
-            kind = (job.request.model, tally.step if tally else 0)
-            if kind in busy:
-                continue
-            lives, request = self._able(carried, job, own)
-            able = [live for live in lives if live.takes(request)]
-            if not able or any(live.wait_s(now) == 0.0 for live in able):
-                carried.bring_forward(index)
-                return
-            busy.add(kind)
-
-    def _parked(self, carried: Carried, lives: Sequence[Live], able: Sequence[Live]) -> bool:
-        """Set the next job aside where only stopped endpoints could make it, and others go on."""
-        others = self._fallback_of(carried) or not all(live.gate.stopped for live in lives)
-        if not others or not all(live.gate.stopped for live in able):
-            return False
-        carried.parked.append(carried.ready.popleft())
-        return True
-
-    def _affordable(self, carried: Carried, lives: Sequence[Live]) -> float | None:
-        """What the run can spend on each picture left; None where nothing has to be chosen."""
-        left = carried.purse.left()
-        if left is None or len(lives) < 2:
-            return None
-        return left / max(1, carried.remaining)
-
-    def _note_backlog(self) -> None:
-        """Whether an endpoint has more work than it can take now: its polls may be lazier then."""
-        for live in self.lives:
-            backlog = any(
-                c.ready and not c.stopping and live.wait_s(self.clock.now()) != 0.0
-                for c in self._runs.values()
-                if live in self._lives_of(c)
-            )
-            if live.backlog and not backlog:
-                live.backlog = False
-                live.polls.hurry()
-            live.backlog = backlog
-
-    def _able(
-        self, carried: Carried, job: Job, own: list[Live] | None = None
-    ) -> tuple[list[Live], Request]:
-        """The endpoints to choose from: the run's own, or the first of its chain that can make it
-        where those before gave up or are stopped; none where nobody is left to ask. A fallback is
-        asked whatever model was named.
-        """
-        own = self._lives_of(carried) if own is None else own
-        tally = carried.tallies.get(job.id, FRESH)
-        able = [one for one in own if one.takes(job.request)]
-        if not tally.step and not (able and all(one.gate.stopped for one in able)):
-            return own, job.request
-        request = replace(job.request, model="")
-        for step, live in self._fallback_of(carried):
-            if step >= tally.step and able_for(request, [live])[0]:
-                return [live], request
-        return ([] if tally.given_up else own), job.request
 
     def _start(self, carried: Carried, job: Job, live: Live) -> bool:
         fitted = asked_of(job.request, live, seed=carried.tally(job).seed)
@@ -551,7 +454,7 @@ class Carrier:
 
     def resume(self, carried: Carried, row: Row, job: Job | None = None) -> bool:
         """Go on with a task that an earlier engine left live; whether this process can."""
-        there = [one for one in self._allowed(carried) if one.place == row["place"]]
+        there = [one for one in self.places.allowed(carried) if one.place == row["place"]]
         live = next((one for one in there if one.name == row["endpoint"]), next(iter(there), None))
         if live is None or row["key"] in self._keys:
             return False

@@ -28,11 +28,13 @@ EVERY_S = 60.0
 
 @dataclass
 class Diary:
-    """One run's: limits by endpoint, 429s by endpoint and kind, waits."""
+    """One run's: limits by endpoint, 429s by endpoint and kind, waits, list calls."""
 
     limits: dict[str, Limit] = field(default_factory=dict)
     rejections: dict[str, dict[str, int]] = field(default_factory=dict)
     held: list[Held] = field(default_factory=list)
+    lists: int = 0
+    """List calls of its accounts while it was carried, shared with runs beside it."""
 
     def refused(self, event: HeldEvent) -> None:
         """An endpoint said no, or is not to be asked for a while."""
@@ -57,6 +59,7 @@ class Diary:
             "limits": {n: [one.slots, one.per_second] for n, one in self.limits.items()},
             "rejections": self.rejections,
             "held": [[one.endpoint, round(one.since, 2), round(one.until, 2)] for one in self.held],
+            "lists": self.lists,
         }
 
     @classmethod
@@ -70,6 +73,7 @@ class Diary:
             },
             {n: dict(kinds) for n, kinds in kept.get("rejections", {}).items()},
             [Held(*one) for one in kept.get("held", ())],
+            int(kept.get("lists", 0)),
         )
 
 
@@ -93,15 +97,29 @@ def limits_of(lives: Sequence[Live]) -> Callable[[str], tuple[int | None, float 
     return limits
 
 
+def lists_of(lives: Sequence[Live]) -> Callable[[Sequence[str]], int]:
+    """List calls made so far by the accounts of these endpoints; each account counts once."""
+
+    def lists(names: Sequence[str]) -> int:
+        polls = {id(live.polls): live.polls for live in lives if live.name in names}
+        return sum(one.list_calls for one in polls.values())
+
+    return lists
+
+
 @dataclass
 class Diarist:
     """Keeps the diaries of the runs that this process carries.
 
-    ``limits_of`` says what an endpoint allows just now: (slots, submits per second).
+    ``limits_of`` says what an endpoint allows just now: (slots, submits per second); ``lists_of``
+    how many list calls the accounts of endpoints have made.
     """
 
     records: Records
     limits_of: Callable[[str], tuple[int | None, float | None]]
+    lists_of: Callable[[Sequence[str]], int] = lambda _names: 0
+    _before: dict[str, int] = field(default_factory=dict)
+    """List calls when a run was taken up, less those that its diary had already."""
     _open: dict[str, tuple[tuple[str, ...], Diary]] = field(default_factory=dict)
     _written: float = 0.0
 
@@ -109,6 +127,7 @@ class Diarist:
         if isinstance(event, Started):
             diary = Diary.of(await self.records.learnt("diary", event.run))
             self._open[event.run] = (event.endpoints, diary)
+            self._before[event.run] = self.lists_of(event.endpoints) - diary.lists
             await self._write(event.run, event.at)
         elif isinstance(event, HeldEvent):
             for endpoints, diary in self._open.values():
@@ -124,6 +143,7 @@ class Diarist:
     async def _write(self, run: str, now: float) -> None:
         self._written = now
         endpoints, diary = self._open[run]
+        diary.lists = self.lists_of(endpoints) - self._before[run]
         for name in endpoints:
             slots, rate = self.limits_of(name)
             diary.limits[name] = Limit(slots, rate, told=True)

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from .clock import Clock, SystemClock, offload
 from .errors import ServiceError
@@ -46,10 +46,13 @@ __all__ = [
     "Picture",
     "Price",
     "Provider",
+    "PublishesQuota",
     "Seen",
     "Size",
+    "TellsQuota",
     "Ticket",
     "Times",
+    "Told",
     "Tools",
     "Unknown",
     "Waiting",
@@ -78,6 +81,41 @@ class Limits:
     list_per_second: float | None = None
     downloads: int = 8
     """Downloads at once; ours, not the service's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Limits as the service itself tells them of the whole account; None: not told.
+
+    Rates are per nominal second. What the user set and what a refusal taught is not lost to it.
+    """
+
+    submit_per_second: float | None = None
+    """What may be asked for, to be used from the start."""
+    at_most_per_second: float | None = None
+    """What may be asked for by one count of several: never exceeded, and not begun with."""
+    concurrency: int | None = None
+    waiting: int | None = None
+    """Tasks that may wait there beyond those."""
+
+
+@runtime_checkable
+class PublishesQuota(Protocol):
+    """A provider whose service has a call that tells the account's limits."""
+
+    async def quota(self) -> Told | None:
+        """The limits of this endpoint's model now; None where it tells none. Buys nothing.
+
+        Raises what `Provider.poll` raises.
+        """
+
+
+@runtime_checkable
+class TellsQuota(Protocol):
+    """A provider whose service tells limits beside its answers."""
+
+    on_told: Callable[[Told], None]
+    """Called with what an answer told; set by whoever paces the endpoint."""
 
 
 @dataclass(frozen=True, slots=True)

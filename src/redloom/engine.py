@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from .carrier import Carrier
 from .clock import Clock, clock_from_environment, offload
-from .diary import Diarist, limits_of
+from .diary import Diarist, limits_of, lists_of
 from .download import Downloads, sweep
 from .endpoint import Endpoint, Lane, Provider, Tools
 from .equip import Terms, equip, keep_what_was_learnt
@@ -45,6 +45,7 @@ from .records import NewJob, Records, Run, new_run_id
 from .retry import Policy
 from .route import Live
 from .takeover import check_age, unfinished_files
+from .told import Quotas
 from .wanted import RunOptions, jobs_of
 from .workspace import Workspace
 
@@ -156,7 +157,10 @@ class Engine:
         self.downloads = Downloads(self.workspace.partial, clock=self.clock, pauses=pauses())
         self.lives = await self._equip()
         self.stream_of_events.watch(self._notice)
-        self.stream_of_events.watch(Diarist(self.records, limits_of(self.lives)))
+        self._quotas = Quotas(self.lives, self.clock)
+        self.stream_of_events.watch(self._quotas.notice)
+        diarist = Diarist(self.records, limits_of(self.lives), lists_of(self.lives))
+        self.stream_of_events.watch(diarist)
         self._lead = asyncio.get_running_loop().create_task(self._lead_when_possible())
         return self
 
@@ -183,6 +187,7 @@ class Engine:
         if self._lead is not None:
             self._lead.cancel()
             await asyncio.gather(self._lead, *self._adding, return_exceptions=True)
+        await self._quotas.close()
         await keep_what_was_learnt(self.lives, self.records, self.clock.now())
         await self.stream_of_events.drain()
         for live in self.lives:
@@ -384,7 +389,7 @@ class Engine:
             run.id, self.workspace.token, environment, budget=budget[0], currency=budget[1]
         )
         if self._carrier is not None:
-            self._carrier.ask_again(await self._must(run.id))
+            self._carrier.places.ask_again(await self._must(run.id))
         self._look()
 
     async def _fill(

@@ -8,14 +8,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from .carried import Carried, millionths
-from .endpoint import Made, Ticket
-from .events import Money
+from .endpoint import Canceled, Failed, Made, Ticket, Times, Unknown
+from .events import Money, Worked
 from .job import Request
 from .journal import Row
 from .limit import Slot
+from .poll import Heard
 from .records import Job, JobEnding
 from .route import Live, better_elsewhere, payable
 from .task import TaskFacts
@@ -108,6 +109,25 @@ def to_take_back(
         if better_elsewhere(flight.live, lives, request, now):
             return flight
     return None
+
+
+def worked(carried: Carried, job: Job, live: Live, heard: Heard) -> Worked | None:
+    """What a service said of a task's end, for monitoring only; None for what is none."""
+    outcome = heard.outcome
+    name = _OUTCOMES.get(type(outcome))
+    if name is None:
+        return None
+    times = getattr(outcome, "times", Times())
+    return Worked(
+        at=heard.at, run=carried.run.id, row=job.row, take=job.take, endpoint=live.name,
+        outcome=name, queued=times.queued, started=times.started, ended=times.ended,
+        polls=heard.polls,
+    )  # fmt: skip
+
+
+_OUTCOMES: dict[type, Literal["made", "failed", "canceled", "unknown"]] = {
+    Made: "made", Failed: "failed", Canceled: "canceled", Unknown: "unknown",
+}  # fmt: skip
 
 
 def money_told(

@@ -51,7 +51,7 @@ class Pace:
     taught: bool = False
     growing: bool = False
     most: float | None = None
-    """The published rate: never exceeded by probing."""
+    """The published rate, or the one that the service told: never exceeded by probing."""
     slope: float = 1.0
     """Of the growth; halved by every refusal for rising too fast (BurstRate)."""
     goal: float | None = None
@@ -89,12 +89,28 @@ class Pace:
             return
         if self.growing or self.goal is not None:
             self.rate *= 1.0 + (GROWTH - 1.0) * self.slope
+            if self.growing and self.most is not None and self.rate >= self.most:
+                self.rate, self.growing = self.most, False
             if self.goal is not None and self.rate >= self.goal:
                 self.rate, self.goal = self.goal, None
         elif self.taught and now - self._refused_at >= self.hold_s:
             self.rate, self._refused_at = self.rate * PROBE, now
             if self.most is not None:
                 self.rate = min(self.rate, self.most)
+
+    def told(self, rate: float, *, start: bool) -> None:
+        """The service says what it allows: never more; ``start``: as much as that from now on,
+        unless a refusal has taught less.
+        """
+        self.most = rate
+        if (self.rate is not None and self.rate > rate) or (
+            start and not self.taught and self.goal is None
+        ):
+            self.rate, self.growing = rate, False
+        elif self.rate is None:
+            self.rate = rate
+        if self.goal is not None:
+            self.goal = min(self.goal, rate)
 
     def slow_down(self, now: float) -> None:
         """RateQuota: set the rate to what was accepted lately, less a margin, and hold it.
@@ -204,6 +220,9 @@ class Slots:
     """Whether the service lets more than it runs wait; None: not found out."""
     wait_ahead: int = 0
     """How many to keep waiting there once it is known to queue."""
+    shared: bool = False
+    """It is a part of a quota: that the service runs more, because the others rest, is no reason
+    to take more."""
     _most: int | None = None
     _full_since: float | None = None
 
@@ -232,6 +251,18 @@ class Slots:
         self.hold_s = min(LONGEST_HOLD_S, self.hold_s * 2.0)
         self._full_since = now
 
+    def told(self, limit: int, ahead: int) -> None:
+        """The service says how many it runs at once; what it was found to refuse is kept, and
+        probed up to that. ``ahead``: how many to keep waiting there, where it lets them wait.
+        """
+        self._most = limit
+        if self.queues is False and self.limit is not None and not self.known:
+            self.limit = min(self.limit, limit)
+            return
+        self.limit, self.known, self.growing = limit, True, False
+        self.wait_ahead = ahead
+        self.ahead = ahead if self.queues else 0
+
     def full(self, outstanding: int, now: float) -> None:
         """Called as tasks are accepted: raise by one after a whole hold at the limit."""
         if self.known or self.limit is None or self.queues:
@@ -254,6 +285,8 @@ class Slots:
         if self.limit is None:
             if running >= outstanding >= self.grown:
                 self.grown = 2 * outstanding
+        elif self.shared:
+            pass
         elif self.queues and self.ahead and running >= self.most() == outstanding:
             # All of it runs, what should wait as well: it runs more than anybody said. Fewer
             # than all would prove nothing: some that ended since were last seen to run.

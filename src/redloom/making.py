@@ -14,11 +14,11 @@ import random
 import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from .carried import Carried, GivenUp, Paid
 from .clock import Clock
-from .endpoint import Canceled, Failed, Fitted, Made, Ticket, Times, Unknown
+from .endpoint import Canceled, Failed, Fitted, Made, Ticket
 from .errors import (
     AnswerLost,
     ContentRefused,
@@ -40,10 +40,10 @@ from .events import (
     Stopped,
     Stream,
     Submitted,
-    Worked,
 )
 from .finish import Finisher
-from .floor import Flight, Floor
+from .floor import Flight, Floor, worked
+from .hedge import Hedges, Overtaken, Won
 from .job import JobStatus
 from .journal import Row
 from .lang import Text
@@ -95,6 +95,7 @@ class Maker:
     finisher: Finisher
     policy: Policy
     rng: random.Random
+    hedges: Hedges
     soften: Soften | None = None
     critical: set[asyncio.Future[Any]] = field(default_factory=set)
     """What must be written even while being cancelled."""
@@ -120,8 +121,15 @@ class Maker:
         attempt = Attempt(self.records, self.clock, live, job, fitted.asked, self.floor.epoch)
         price = live.price(fitted.asked).amount
         carried.tally(job).asked = self.clock.now()
+        if live.lane == "sync":  # it works from the call on
+            slot.saw(True, self.clock.now())
         try:
-            answer = await self.surely(attempt.submit())
+            first = self.hedges.first((carried, job, live, slot), attempt.submit())
+            answer = await self.surely(first)
+        except Overtaken as sooner:
+            self._give_back(slot)
+            await self._overtaken(carried, job, attempt.id, sooner.won)
+            return
         except AnswerLost:
             self._give_back(slot)
             live.breaker.failed(self.clock.now())
@@ -178,6 +186,8 @@ class Maker:
         self.flights[task] = flight
         try:
             await self._see_through(flight, task, paid, first_poll)
+        except Overtaken as sooner:
+            await self._overtaken(carried, job, task, sooner.won)
         finally:
             self.flights.pop(task, None)
 
@@ -189,7 +199,7 @@ class Maker:
             if isinstance(answer, Ticket):
                 heard = await self._wait(flight, answer, first_poll)
             else:
-                heard = Heard(answer, 0, self.clock.now())
+                heard = self._at_once(flight, answer)
         except EndpointStopped as error:
             self._stop(live, error)
             carried.set_aside(job)
@@ -197,7 +207,8 @@ class Maker:
             return
         finally:
             self._give_back(flight.slot)
-        self._say_heard(carried, job, live, heard)
+        if (told := worked(carried, job, live, heard)) is not None:
+            self.stream.tell(told)
         outcome = heard.outcome
         if isinstance(outcome, Made):
             live.breaker.succeeded()
@@ -213,6 +224,13 @@ class Maker:
             await self._after_cancel(flight, task)
         else:
             await self._after_unknown(carried, job, task)
+
+    def _at_once(self, flight: Flight, made: Made) -> Heard:
+        """A picture that came with the answer; how long the call took, where it was ours."""
+        now = self.clock.now()
+        if flight.slot.since:
+            flight.live.timings.learn(flight.job.request.size, now - flight.slot.since)
+        return Heard(made, 0, now)
 
     async def _wait(self, flight: Flight, ticket: Ticket, first: float | None) -> Heard:
         carried, job, live = flight.carried, flight.job, flight.live
@@ -231,15 +249,23 @@ class Maker:
             return min(live.poll_cost(), CALM) if urgent else live.poll_cost()
 
         kind = job.request.size
-        heard = await live.polls.wait(
+        waiting = live.polls.wait(
             live.provider, ticket, self.clock.now(), live.timings.of(kind), state, first=first,
             cost=cost,
         )  # fmt: skip
+        heard = await self.hedges.first((carried, job, live, flight.slot), waiting, ticket)
         if isinstance(heard.outcome, Made):
             started, ended = heard.outcome.times.started, heard.outcome.times.ended
             if started is not None and ended is not None:
                 live.timings.learn(kind, max(0.0, ended - started))
         return heard
+
+    async def _overtaken(self, carried: Carried, job: Job, task: int, won: Won) -> None:
+        """The twin's picture is the job's: the same way goes on with it."""
+        if (attempt := await self.surely(self.hedges.go_on(carried, job, task, won))) is not None:
+            won.live.gate.outstanding += 1
+            paid, slot = Paid(carried.purse, None), Slot(won.live.gate)
+            await self.see_through(carried, job, won.live, attempt.id, won.made, slot, paid)
 
     async def _finish(self, flight: Flight, task: int, heard: Heard) -> None:
         carried, job, live = flight.carried, flight.job, flight.live
@@ -271,7 +297,7 @@ class Maker:
     async def _after_no(self, carried: Carried, job: Job, live: Live, error: ServiceError) -> None:
         tally = carried.tally(job)
         decision = after_submit(
-            error, tally.noes, tally.failures, self._policy_of(carried), self.rng
+            error, tally.noes, tally.failures, carried.policy(self.policy), self.rng
         )
         if isinstance(error, Throttled) and isinstance(decision, Again):
             until = live.gate.refused(error, decision.pause_s, self.clock.now())
@@ -300,7 +326,7 @@ class Maker:
         self, carried: Carried, job: Job, live: Live, task: int, failed: Failed, heard: Heard
     ) -> None:
         tally = carried.tally(job)
-        policy = self._policy_of(carried)
+        policy = carried.policy(self.policy)
         decision = after_failure(failed.error, tally.failures, policy, self.rng)
         tally.failures += 1
         self._count_failure(live, failed.error)
@@ -467,7 +493,7 @@ class Maker:
                 "The service cancelled the task by itself; not billed.",
             )
             tally = carried.tally(job)
-            decision = after_failure(error, tally.failures, self._policy_of(carried), self.rng)
+            decision = after_failure(error, tally.failures, carried.policy(self.policy), self.rng)
             tally.failures += 1
             await self._act(carried, job, flight.live, error, decision, task)
 
@@ -539,21 +565,6 @@ class Maker:
         self.floor.free_key(job)
         carried.put_back(job.softened(words))
 
-    def _say_heard(self, carried: Carried, job: Job, live: Live, heard: Heard) -> None:
-        """Told for monitoring only: what it means for the job follows."""
-        outcome = heard.outcome
-        name = _OUTCOMES.get(type(outcome))
-        if name is None:
-            return
-        times = getattr(outcome, "times", Times())
-        self.stream.tell(
-            Worked(
-                at=heard.at, run=carried.run.id, row=job.row, take=job.take, endpoint=live.name,
-                outcome=name, queued=times.queued, started=times.started, ended=times.ended,
-                polls=heard.polls,
-            )
-        )  # fmt: skip
-
     async def _given_up(self, carried: Carried, job: Job, ending: GivenUp) -> None:
         """The next of the run's chain is asked; after the last one this is the outcome."""
         if carried.give_up(job, ending):
@@ -568,11 +579,6 @@ class Maker:
         await self.end_job(
             carried, job, ending.status, ending.code, ending.text, ending.task, ending.live
         )
-
-    def _policy_of(self, carried: Carried) -> Policy:
-        """How often this run tries; a run may have its own number of retries."""
-        tries = carried.run.options.get("retries")
-        return self.policy if tries is None else replace(self.policy, tries=int(tries))
 
     def _allowance(self, live: Live) -> Allowance:
         return self._allowances.setdefault("|".join(live.endpoint.quota[:2]), Allowance())
@@ -593,8 +599,3 @@ class Maker:
         self.critical.discard(task)
         if not task.cancelled():
             task.exception()  # looked at: who waited for it may have been cancelled
-
-
-_OUTCOMES: dict[type, Literal["made", "failed", "canceled", "unknown"]] = {
-    Made: "made", Failed: "failed", Canceled: "canceled", Unknown: "unknown",
-}  # fmt: skip

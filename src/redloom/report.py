@@ -73,7 +73,7 @@ def facts(journal: Journal, run: Run, tries: Sequence[Try], diary: Diary) -> dic
         "distance": None if far is None else _told(far),
         "endpoints": endpoints(tries, far, diary), "errors": errors_by_class(tries),
         "rejections": diary.rejections, "bought": sum(one.bought for one in tries),
-        "bought_twice": _twice(tries), "polls": _polls(tries), "quantiles": list(QUANTILES),
+        "bought_twice": _twice(tries), "polls": _polls(tries, diary.lists), "quantiles": list(QUANTILES),
         "phases": list(PHASES),
     }  # fmt: skip
 
@@ -105,11 +105,11 @@ def _twice(tries: Sequence[Try]) -> int:
     return sum(number > 1 for number in paid.values())
 
 
-def _polls(tries: Sequence[Try]) -> float | None:
-    """Status queries for each picture delivered."""
+def _polls(tries: Sequence[Try], lists: int = 0) -> float | None:
+    """Status queries, single ones and ``lists``, for each picture delivered."""
     known = [one.polls for one in tries if one.polls is not None]
     good = sum(one.good for one in tries)
-    return sum(known) / good if good and known else None
+    return (sum(known) + lists) / good if good and known else None
 
 
 def endpoints(tries: Sequence[Try], far: Distance | None, diary: Diary) -> list[dict[str, Any]]:

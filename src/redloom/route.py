@@ -27,7 +27,7 @@ REACTION_S = 5.0
 """Detection delay that submit-ahead has to cover, nominal seconds."""
 OPEN_AFTER = 5
 """Failures of an endpoint in a row after which it is left alone for a while."""
-RESERVE = 1.5
+RESERVE = 2.0
 """Standard deviations of its time that an endpoint must have in hand to be given one of the last
 jobs: the slots left idle meanwhile cost well under a percent, a late last picture several."""
 FIRST_BREAK_S, LONGEST_BREAK_S = 15.0, 300.0
@@ -176,8 +176,10 @@ def clock_set_back(lives: Iterable[Live], by_s: float) -> None:
     for live in lives:
         live.breaker.until += by_s
         polls[id(live.polls)] = live.polls
-    for one in (*gates.values(), *polls.values()):
-        one.clock_set(by_s)
+    for gate in gates.values():
+        gate.clock_set(by_s)
+    for poll in polls.values():
+        poll.clock_set(by_s)
 
 
 def gate_for(
@@ -197,7 +199,7 @@ def gate_for(
         Slots(
             slots, ahead if queues and slots is not None else 0, ceiling, known=slots is not None,
             growing=slots is None and lane == "async" and not capabilities.local,
-            queues=queues, wait_ahead=ahead,
+            queues=queues, wait_ahead=ahead, shared=endpoint.share < 1.0,
         ),
     )  # fmt: skip
 
@@ -241,16 +243,20 @@ def choose(
 
 
 def better_elsewhere(here: Live, lives: Iterable[Live], request: Request, now: float) -> bool:
-    """Whether a task that still waits ``here`` would be done sooner at an idle endpoint.
+    """Whether a task that still waits ``here`` would be done sooner at an idle endpoint that
+    `choose` would give it to: else it would come back here, and be taken back again.
 
     At best it is the next to start here: after ``E[S] / c`` on average, and then takes ``E[S]``.
     """
     stay = here.mean_s(now) * (1.0 + 1.0 / here.at_once)
-    for live in lives:
-        sound = live is not here and live.takes(request) and not live.breaker.open
+    able = [live for live in lives if live.takes(request) and not live.gate.stopped]
+    for live in able:
+        sound = live is not here and not live.breaker.open
         idle = sound and live.wait_s(now) == 0.0
         expected = live.expected_s(now) if idle else None
-        if expected is not None and live.gate.outstanding < live.at_once and expected < stay:
+        if expected is None or live.gate.outstanding >= live.at_once or expected >= stay:
+            continue
+        if _worth(live, able, now, 0):  # the task itself is among those outstanding here
             return True
     return False
 

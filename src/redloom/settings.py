@@ -49,7 +49,14 @@ PREFERRED = ("dashscope", "ark", "openai", "gemini")
 LOCAL_PROVIDER = "diffusers"
 """What ``local:MODEL`` is made by."""
 DEFAULTS: Mapping[str, Any] = MappingProxyType(
-    {"in_doubt": "wait", "retries": 3, "account_share": 1.0, "ask_above": 10.0, "writer": "auto"}
+    {
+        "in_doubt": "wait",
+        "retries": 3,
+        "hedge": 0.0,
+        "account_share": 1.0,
+        "ask_above": 10.0,
+        "writer": "auto",
+    }
 )
 PROJECT_FILE = "redloom.toml"
 CHAT_MODEL = "qwen-plus"
@@ -112,6 +119,8 @@ class Settings:
     default_endpoint: str = DEFAULT_ENDPOINT
     in_doubt: InDoubt = "wait"
     retries: int = 3
+    hedge: float = 0.0
+    """Percent of a run's pictures that may get a twin in the drain, where they are free."""
     max_wait_s: float | None = None
     """Nominal seconds from the service's start of work until the caller hears of a wait."""
     poll_interval_s: float | None = None
@@ -313,6 +322,7 @@ class _Reading:
             endpoints=MappingProxyType(found),
             default_endpoint=default,
             in_doubt=data["in_doubt"], retries=data["retries"],
+            hedge=float(data["hedge"]),
             max_wait_s=data.get("max_wait_s"), poll_interval_s=data.get("poll_interval_s"),
             jobs=data.get("jobs"), size=_plain_size(data.get("size", "")),
             account_share=share, ask_above=data["ask_above"],

@@ -69,6 +69,7 @@ class FileForm(_Form):
     workspace: str | None = None
     in_doubt: Literal["wait", "resubmit", "fail"] | None = None
     retries: int | None = Field(default=None, ge=0, le=100)
+    hedge: float | None = Field(default=None, ge=0, le=100)
     max_wait_s: float | None = Positive
     poll_interval_s: float | None = Positive
     jobs: int | None = AtLeastOne

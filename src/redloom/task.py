@@ -101,6 +101,12 @@ class Attempt:
             one.intent_at, one.size, one.seed, one.price, one.currency, one.price_source, ticket, said
         )  # fmt: skip
 
+    async def adopt(self, made: Made) -> None:
+        """Record a picture that was made outside the journal, where it cost nothing (see `hedge`)."""
+        self.intent = self._intent(self.clock.now())
+        self.id = await self.records.intend(self.intent)
+        await self._record(made)
+
     async def _record(self, answer: Ticket | Made) -> None:
         now = self.clock.now()
         if isinstance(answer, Ticket):

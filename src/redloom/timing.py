@@ -90,6 +90,20 @@ class Timing:
         share = len(late) / len(ages)
         return (1.0 - share) * self.mean + share * max(self.mean, 2.0 * sum(late) / len(late))
 
+    def left(self, age: float) -> float:
+        """Seconds that a task of this age still takes on average; one that is late is taken for
+        half done, as in `expected`.
+        """
+        if age > self.late():
+            return age
+        whole = self.median * math.exp(self.sigma**2 / 2)
+        if age <= 0:
+            return whole
+        z = (math.log(age) - math.log(max(self.median, 1e-3))) / self.sigma
+        # E[S | S > a] of a log-normal: its mean times Phi(sigma - z) / Phi(-z).
+        over = math.erfc((z - self.sigma) / math.sqrt(2)) / math.erfc(z / math.sqrt(2))
+        return whole * over - age
+
     def next_poll(self, age: float, cost: float = CALM) -> float:
         """Nominal seconds until the next query for a task that has been worked on for ``age``."""
         scale = max(self.median / 60.0, 1e-3)

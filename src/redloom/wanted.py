@@ -41,6 +41,10 @@ class RunOptions:
     soften: bool = False
     """Whether a refused prompt may be rewritten more mildly and asked for once more."""
 
+    hedge: float = 0.0
+    """Percent of the run's pictures that may get a twin in the drain, where they are free (see
+    `hedge`); 0: none."""
+
     def of_run(self) -> dict[str, Any]:
         """The part that a request takes over."""
         return {
@@ -54,6 +58,7 @@ class RunOptions:
             **self.of_run(), "in_doubt": self.in_doubt, "delivery": dict(self.delivery),
             "take": self.take, "retries": self.retries, "fallback": list(self.fallback),
             "name": self.name, "rows": self.rows, "soften": self.soften,
+            "hedge": self.hedge,
         }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from redloom.clock import SystemClock
+from redloom.clock import Clock
 
 from .scenarios import Scenario
 
@@ -24,7 +24,11 @@ class Course:
     urls: list[str]
     key: str
     folder: Path
-    clock: SystemClock
+    clock: Clock
+    jobs: int | None = None
+    """Our client's ceiling on tasks in flight (``-j``)."""
+    share: float = 1.0
+    """Our client's part of the account's quota (``account_share``)."""
     began: float = 0.0
     """When the client was ready and got the prompts, nominal time."""
     delivered: dict[int, float] = field(default_factory=dict)

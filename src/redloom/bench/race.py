@@ -55,12 +55,13 @@ async def run(plan: Plan) -> list[Row]:
     """All races of a plan; the medians, in the plan's order."""
     gate = asyncio.Semaphore(plan.side_by_side)
     wanted = [(one, client) for one in plan.scenarios for client in plan.clients_of(one)]
-    works = [
-        _raced(plan, scenario, client, plan.seed + turn, gate)
-        for scenario, client in wanted
-        for turn in range(plan.repeats)
-    ]
-    rows = await asyncio.gather(*works)
+    turns = [(k, turn) for k in range(len(wanted)) for turn in range(plan.repeats)]
+    # The longest first, so that the last one does not run alone.
+    begun = {
+        (k, turn): asyncio.ensure_future(_raced(plan, *wanted[k], plan.seed + turn, gate))
+        for k, turn in sorted(turns, key=lambda one: -wanted[one[0]][0].rough_s())
+    }
+    rows = [await begun[one] for one in turns]
     many = plan.repeats
     return [middle(rows[k * many : (k + 1) * many]) for k in range(len(wanted))]
 

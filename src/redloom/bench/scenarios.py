@@ -96,6 +96,14 @@ class Scenario:
         """Distinct prompts, the same for every client."""
         return [f"bench {seed}: a lane in the rain, view {k}" for k in range(1, self.pictures + 1)]
 
+    def rough_s(self) -> float:
+        """About how many real seconds a race without losses takes: to begin with the longest."""
+        speed = sum(
+            min(one.rate, one.concurrency / (1.08 * one.median) if one.concurrency else one.rate)
+            for one in self.places
+        )
+        return (self.pictures / speed + self.places[0].median) / self.speed
+
     def sized(self, pictures: int) -> Scenario:
         """The same with another number of pictures."""
         return replace(self, pictures=pictures)
@@ -246,6 +254,18 @@ SCENARIOS: tuple[Scenario, ...] = (
 )
 
 
+PROOF: Mapping[str, tuple[tuple[str, ...], int]] = {
+    "clean": (("report-3", "report-cap", "ours"), 0),
+    "mild": (("report-cap", "ours"), 0),
+    "stragglers": (("report-cap", "ours"), 100),
+    "unequal": (("ours",), 0),
+    "slows": (("ours",), 0),
+    "reject": (("ours",), 0),
+    "unknown": (("ours",), 0),
+    "sync": (("ours",), 0),
+    "polls": (("ours",), 0),
+}
+"""``--proof``: who runs in each scene, and how many pictures (0: the scene's own)."""
 TABLE = Scenario(
     name="table",
     text=Text("报告里的那张表", "the report's own table"),

@@ -118,6 +118,14 @@ if TYPE_CHECKING:
     en="more tries after a failure",
 )
 @option(
+    "--hedge",
+    type=click.FloatRange(0, 100),
+    default=None,
+    metavar="PERCENT",
+    zh="收尾时，免费端点上拖得久的图再发一份，先到先用；最多占百分之几（默认 0，付费的从不）",
+    en="at the end, race stragglers of free endpoints: at most so many percent (default 0; paid ones never)",
+)
+@option(
     "--in-doubt",
     type=click.Choice(["wait", "resubmit", "fail"]),
     default=None,

@@ -162,6 +162,7 @@ class Plan:
             soften=given["soften"],
             retries=settings.retries if given["retries"] is None else given["retries"],
             fallback=tuple(self.chain(settings)),
+            hedge=settings.hedge if given["hedge"] is None else given["hedge"],
         )  # fmt: skip
 
     def chain(self, settings: Settings) -> list[str]:

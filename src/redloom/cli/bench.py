@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from redloom.bench.race import Plan
     from redloom.bench.scenarios import Scenario
 
-PARTS = ("cards", "downloads", "overhead", "overnight", "start")
+PARTS = ("cards", "downloads", "hedge", "overhead", "overnight", "start")
 NEEDS = {"sdk": "dashscope", "gather": "aiolimiter"}
 """Which package a client needs, from the extra ``bench``."""
 
@@ -48,6 +48,8 @@ NEEDS = {"sdk": "dashscope", "gather": "aiolimiter"}
 @option("--client", multiple=True, metavar="NAME", zh="只跑这些客户端", en="only these clients")
 @option(
     "--repeat",
+    "--repeats",
+    "repeat",
     type=click.IntRange(1, 99),
     metavar="N",
     default=None,
@@ -77,6 +79,25 @@ NEEDS = {"sdk": "dashscope", "gather": "aiolimiter"}
     default=None,
     zh="同时跑几场",
     en="races side by side",
+)
+@option(
+    "--seeds",
+    default=None,
+    metavar="A-B",
+    zh="只跑 Redloom，跑这些种子（时钟直接跳，几秒一场），看分布",
+    en="ours alone under each of these seeds, on a clock that jumps (seconds each): how figures fall",
+)
+@option(
+    "--sweep",
+    is_flag=True,
+    zh="量几种设置各值多少：-j、写错的上限、几台机器分配额（约两分钟）",
+    en="what settings cost: -j, a wrong limit, machines that share a quota (about two minutes)",
+)
+@option(
+    "--proof",
+    is_flag=True,
+    zh="要证明的全部：各幕三次取中位数，加那张表，约半小时",
+    en="all that has to be shown: medians of three and the table, about half an hour",
 )
 @option("--seed", type=int, default=1, metavar="N", zh="随机种子", en="the dice")
 @option(
@@ -125,6 +146,17 @@ def bench(common: Common, **asked: Any) -> int:
         from .bench_real import real
 
         return real(common, asked)
+    if asked["seeds"]:
+        from .bench_seeds import SCENES, seeds
+
+        names = asked["scenario"] or SCENES
+        return seeds(common, asked, _chosen({**asked, "scenario": names}))
+    if asked["sweep"]:
+        from .bench_seeds import sweep
+
+        return sweep(common, asked)
+    if asked["proof"]:
+        return max(_race(common, asked), _table(common, asked))
     return _table(common, asked) if asked["table"] else _race(common, asked)
 
 
@@ -157,7 +189,8 @@ def _part(name: str) -> int:
 def _race(common: Common, asked: dict[str, Any]) -> int:
     from redloom.bench.race import Plan
 
-    plan = _quick(_chosen(asked)) if asked["quick"] else _chosen(asked)
+    plan = _chosen(asked)
+    plan = _quick(plan) if asked["quick"] else _proof(plan, asked) if asked["proof"] else plan
     repeats = asked["repeat"] or (1 if asked["quick"] else 3)
     side_by_side = asked["at_once"] or (6 if asked["quick"] else min(3, os.cpu_count() or 1))
     clients = _clients(common, asked["client"], plan)
@@ -199,6 +232,19 @@ def _quick(scenarios: Sequence[Scenario]) -> list[Scenario]:
         one if one.name in ("clean", "mild") else replace(one, clients=("report-cap", "ours"))
         for one in scenarios
     ]
+
+
+def _proof(scenarios: Sequence[Scenario], asked: dict[str, Any]) -> list[Scenario]:
+    """Those that the targets are about, each beside whom it has to be seen."""
+    from redloom.bench.scenarios import PROOF
+
+    return [
+        replace(
+            one, clients=PROOF[one.name][0], pictures=asked["pictures"] or PROOF[one.name][1] or one.pictures
+        )
+        for one in scenarios
+        if one.name in PROOF
+    ]  # fmt: skip
 
 
 def _clients(common: Common, asked: Sequence[str], scenarios: Sequence[Scenario]) -> list[str]:

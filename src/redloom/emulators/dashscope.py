@@ -55,6 +55,7 @@ __all__ = [
 ]
 
 TASKS = "/api/v1/tasks"
+QUOTAS = "/api/v1/quotas"
 SYNC_LOOK_S = 0.25
 SYNC_LIMIT_S = 298.0
 """A synchronous request is cut here, as a response header of the service says."""
@@ -102,6 +103,8 @@ class DashScopeEmulator:
             return await self._files.answer(
                 request, self._service.tasks.get(match[1]), int(match[2])
             )
+        if path == QUOTAS and method == "GET":
+            return self._quotas(request)
         if path.startswith("/compatible-mode/v1/"):
             return await self._compatible(request, path.removeprefix("/compatible-mode/v1/"))
         return self._refuse(request, "missing")
@@ -310,6 +313,18 @@ class DashScopeEmulator:
 
     def _row(self, task: Task, now: float) -> dict[str, Any]:
         return answers.listed(task, now, self.settings.region)
+
+    def _quotas(self, request: web.BaseRequest) -> web.StreamResponse:
+        """The models' limits as they hold now (help page ``list-quotas``, November 2026)."""
+        self.ledger.counts["quotas"] += 1
+        account, word = self._account(request)
+        if not account:
+            return self._refuse(request, word)
+        named = request.rel_url.query.get("model", "")
+        names = [name for name in self._service.models if named in ("", name)]
+        quotas = [self._service.quota(name) for name in names]
+        output = {"total": len(quotas), "page_no": 1, "page_size": 20, "quotas": quotas[:20]}
+        return self._say(request, {"request_id": self._service.new_id(), "output": output})
 
     # The compatible layer, and what people read
 

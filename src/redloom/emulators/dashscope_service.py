@@ -236,6 +236,23 @@ class Service:
         self.ledger.changed(task)
         return True
 
+    def quota(self, name: str) -> dict[str, Any]:
+        """A model's limits as the list of quotas has them; a limit that is not there is null."""
+        model, now = self.models[name], self._clock.now()
+        asked = self.settings.submit_per_second
+        count, period = model.rate if asked is None else (asked, 1.0)
+        rate = value_at(self.settings.changes, "rps", self.age_s(now), count / period)
+        period = 1.0 if rate >= 1.0 else 60.0
+        limits = {
+            "request_limit": round(rate * period, 3) or None,
+            "request_limit_period": int(period),
+            "usage_limit": None,
+            "async_user_queue_limit": None,
+            "async_user_concurrency_limit": self._slots(model, "async", now),
+        }
+        named = {"model": name, "workspace_id": "ws-emulated"}
+        return {**named, "model_limit": limits, "workspace_limit": None}
+
     def _slots(self, model: Model, kind: str, moment: float) -> int | None:
         slots = model.sync_slots if kind == "sync" else model.concurrency
         if slots is None:

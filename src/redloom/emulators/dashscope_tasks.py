@@ -153,3 +153,8 @@ class Bucket:
             self._left -= 1
             return 0.0
         return (1 - self._left) / self._per_s
+
+    def told(self, now: float) -> tuple[int, int, float]:
+        """What it holds at most, what is left of it, and seconds until it is whole again."""
+        left = min(self._holds, self._left + max(0.0, now - self._at) * self._per_s)
+        return int(self._holds), int(left), (self._holds - left) / self._per_s

@@ -120,7 +120,20 @@ class OpenAIEmulator(ShopEmulator):
         task = await self.sell(request, wanted, form)
         if not isinstance(task, Task):
             return task
-        return await self.answered(request, task, lambda: self._say(request, task, asked))
+        told = self._allowance(task)
+        return await self.answered(request, task, lambda: self._say(request, task, asked, told))
+
+    def _allowance(self, task: Task) -> dict[str, str]:
+        """OpenAI's headers about requests, as they are when one is let in."""
+        told = self.allowance(task) if self.dialect.errors == "openai" else None
+        if told is None:
+            return {}
+        limit, left, reset_s = told
+        span = f"{reset_s * 1000:.0f}ms" if reset_s < 1 else f"{reset_s:.3f}s"
+        names = ("limit", "remaining", "reset")
+        values = (str(limit), str(left), span)
+        pairs = zip(names, values, strict=True)
+        return {f"x-ratelimit-{name}-requests": value for name, value in pairs}
 
     def _read(self, body: dict[str, Any]) -> Wanted:
         dialect = self.dialect
@@ -139,7 +152,9 @@ class OpenAIEmulator(ShopEmulator):
             files + _references(dialect, body), got.problem, got.message,
         )  # fmt: skip
 
-    def _say(self, request: web.BaseRequest, task: Task, asked: dict[str, Any]) -> web.Response:
+    def _say(
+        self, request: web.BaseRequest, task: Task, asked: dict[str, Any], told: dict[str, str]
+    ) -> web.Response:
         if task.fate == "failed":
             return self.refused(request, "error")
         if task.fate == "refused":
@@ -148,7 +163,8 @@ class OpenAIEmulator(ShopEmulator):
             [] if task.fate == "empty" else [self._entry(task, n, asked) for n in range(task.n)]
         )
         body = self._body(task, pictures)
-        return json_answer(request, body, headers={"x-request-id": f"req_{task.request_id}"})
+        headers = {"x-request-id": f"req_{task.request_id}", **told}
+        return json_answer(request, body, headers=headers)
 
     def _entry(self, task: Task, number: int, asked: Mapping[str, Any]) -> dict[str, str]:
         """A picture as ``{url}`` or ``{b64_json}``, as asked where there is a choice."""

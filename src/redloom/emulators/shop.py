@@ -200,12 +200,21 @@ class ShopEmulator:
     def _turned_away(self, wanted: Wanted) -> str:
         return "words" if any(w in wanted.prompt for w in self.settings.refused_words) else ""
 
+    def allowance(self, task: Task) -> tuple[int, int, float] | None:
+        """Of the account's requests for a model: (held at most, left, seconds until it is whole
+        again); None where there is no limit.
+        """
+        rate = self._rate()
+        if not rate:
+            return None
+        return self._bucket(task.account, task.model, rate).told(self.clock.now())
+
+    def _rate(self) -> float | None:
+        asked = self.settings.submit_per_second
+        return self.rate if asked is None else asked
+
     def _paced(self, account: str, model: str) -> str:
-        rate = (
-            self.rate
-            if self.settings.submit_per_second is None
-            else self.settings.submit_per_second
-        )
+        rate = self._rate()
         if rate and self._bucket(account, model, rate).wait_s(self.clock.now()):
             return "rate"
         slots = self._slots()

@@ -8,11 +8,11 @@ May import: endpoint.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Literal
 
-from redloom.endpoint import Picture, Seen, Times
+from redloom.endpoint import Picture, Seen, Times, Told
 
 _BEIJING = timezone(timedelta(hours=8))
 State = Literal["queued", "running", "made", "failed", "canceled", "unknown"]
@@ -140,3 +140,42 @@ def _epoch(value: object) -> float | None:
     if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
         return value / 1000.0
     return None
+
+
+def told_of(body: Mapping[str, Any], name: str) -> Told | None:
+    """A model's limits from the list of quotas: the account's, or its workspace's where lower."""
+    output = body.get("output")
+    rows = _objects(output.get("quotas")) if isinstance(output, dict) else []
+    for row in rows:
+        if text_of(row, "model") == name:
+            kinds = [one for kind in _QUOTAS if isinstance(one := row.get(kind), dict)]
+            return Told(
+                submit_per_second=_least(map(_rate, kinds)),
+                concurrency=_whole(_least(one.get("async_user_concurrency_limit") for one in kinds)),
+                waiting=_whole(_least(one.get("async_user_queue_limit") for one in kinds)),
+            )  # fmt: skip
+    return None
+
+
+_QUOTAS = ("model_limit", "workspace_limit")
+
+
+def _rate(limits: Mapping[str, Any]) -> float | None:
+    """Requests per second; the period is in seconds, one minute or one."""
+    count = _least([limits.get("request_limit")])
+    period = _least([limits.get("request_limit_period")])
+    return None if count is None else count / (period or 60.0)
+
+
+def _least(values: Iterable[object]) -> float | None:
+    """The smallest of those that are numbers above nothing."""
+    known = [
+        float(value)
+        for value in values
+        if isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+    ]
+    return min(known, default=None)
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)

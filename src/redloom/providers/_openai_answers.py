@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from redloom.endpoint import Answer, Picture
+from redloom.endpoint import Answer, Picture, Told
 
 from ._inline import inline
 
@@ -131,3 +131,27 @@ def _in_words(text: str) -> Iterator[Found]:
 
 def _objects(value: object) -> list[Mapping[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def told_beside(answer: Answer) -> Told | None:
+    """What the headers say of requests: the rate at which the allowance fills again.
+
+    ``x-ratelimit-{limit,remaining,reset}-requests``, the reset a span such as ``12ms`` or ``6m30s``
+    until the allowance is whole: (limit - remaining) / reset, whatever its period is. It counts
+    requests only; pictures a minute have a limit of their own that no header names.
+    """
+    limit, left = (_count(answer, name) for name in ("limit", "remaining"))
+    spans = _SPAN.findall(answer.headers.get("x-ratelimit-reset-requests", ""))
+    reset_s = sum(float(number) * _UNITS[unit] for number, unit in spans)
+    if limit is None or left is None or left >= limit or reset_s <= 0:
+        return None
+    return Told(at_most_per_second=(limit - left) / reset_s)
+
+
+def _count(answer: Answer, name: str) -> int | None:
+    text = answer.headers.get(f"x-ratelimit-{name}-requests", "").strip()
+    return int(text) if text.isdecimal() else None

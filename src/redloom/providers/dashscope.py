@@ -35,6 +35,7 @@ from redloom.endpoint import (
     Seen,
     Ticket,
     Times,
+    Told,
     Tools,
     Unknown,
     Waiting,
@@ -63,6 +64,7 @@ from ._dashscope_answers import (
     stamp,
     text_of,
     times_of,
+    told_of,
 )
 from ._dashscope_errors import Said, said, submit_error, task_error
 from ._dashscope_fit import body_of, fit, is_on, takes
@@ -252,6 +254,15 @@ class DashScope:
     async def check(self) -> None:
         """Query a task that cannot exist: free, and 401 tells a bad key."""
         await self._get(f"/tasks/{_NO_TASK}")
+
+    async def quota(self) -> Told | None:
+        """The limits of the account's model, or of its workspace where that has its own.
+
+        ``GET /quotas?model=`` (help.aliyun.com/zh/model-studio/list-quotas, November 2026). The
+        page names it at the addresses of workspaces; at another an error says that it is not there.
+        """
+        name = self._model().name
+        return told_of(await self._get("/quotas", {"model": name}), name)
 
     async def close(self) -> None:
         """Give connections back."""

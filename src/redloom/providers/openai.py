@@ -11,7 +11,7 @@ May import: endpoint, errors, lang.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,6 +29,7 @@ from redloom.endpoint import (
     Price,
     Provider,
     Ticket,
+    Told,
     Tools,
 )
 from redloom.endpoint import Form as UploadForm
@@ -42,7 +43,7 @@ from redloom.errors import (
 from redloom.lang import Text
 
 from ._inline import keep_only, set_down
-from ._openai_answers import pictures, says_none, words
+from ._openai_answers import pictures, says_none, told_beside, words
 from ._openai_errors import kinds, parameter_of, read
 from ._openai_learnt import Learnt
 from ._openai_requests import Form
@@ -92,6 +93,8 @@ class OpenAI(Synchronous):
             spill=tools.folder if self._vendor.known else None,
         )  # fmt: skip
         self._folder = tools.folder
+        self.on_told: Callable[[Told], None] = lambda _told: None
+        """See `endpoint.TellsQuota`."""
         self._learnt = Learnt()
         where = Text(host or self._vendor.label.zh, host or self._vendor.label.en)
         self._voice = Voice(
@@ -158,6 +161,8 @@ class OpenAI(Synchronous):
         path = self._vendor.edits if as_form else self._vendor.path
         body = UploadForm(sent.body, files) if as_form else sent.body
         answer = await self._wire.post(self._path(path, form.name), body)
+        if (told := told_beside(answer)) is not None:
+            self.on_told(told)
         made = self._made(answer, form, sent)
         return replace(made, picture=await set_down(made.picture, self._folder))
 

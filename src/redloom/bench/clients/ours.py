@@ -28,6 +28,9 @@ class _Untold(dashscope.DashScope):
         known = super().limits()
         return Limits(poll_per_second=known.poll_per_second, list_per_second=known.list_per_second)
 
+    async def quota(self) -> None:
+        """The service does not tell either."""
+
 
 def _equipped(course: Course) -> list[tuple[Endpoint, Provider]]:
     found: list[tuple[Endpoint, Provider]] = []
@@ -43,6 +46,7 @@ def _equipped(course: Course) -> list[tuple[Endpoint, Provider]]:
             base_url=url,
             account=f"account-{k}",
             limits=told if course.scenario.told else Limits(),
+            share=course.share,
         )
         tools = Tools(key=course.key, clock=course.clock)
         kind = dashscope.DashScope if course.scenario.told else _Untold
@@ -56,6 +60,7 @@ async def _race(course: Course) -> None:
         workspace=course.folder / "workspace",
         clock=course.clock,
         lane=course.scenario.lane,
+        jobs=course.jobs,
     )
     async with engine:
         course.start()
