@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import contextlib
 import importlib.util
-import queue
 import re
 import shlex
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,11 +18,12 @@ import click
 import pytest
 
 import redloom
+from helpers.served import served
 from redloom import carried, limit, looking, route, spill, timing
 from redloom.cli import cli
 from redloom.cli.table import COMMANDS, present
 from redloom.clock import SystemClock
-from redloom.emulators.dashscope import DashScopeEmulator, Emulated, parse_service_time
+from redloom.emulators.dashscope import Emulated, parse_service_time
 from redloom.endpoint import Endpoint
 from redloom.engine import Engine
 from redloom.retry import Policy
@@ -235,27 +233,6 @@ def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setenv("REDLOOM_CLOCK_SPEED", "20")
         monkeypatch.setenv("REDLOOM_CLOCK_START", str(start))
         yield
-
-
-@contextlib.contextmanager
-def served(settings: Emulated, clock: SystemClock) -> Iterator[str]:
-    """The stand-in for DashScope in a thread; its base URL."""
-    ready: queue.Queue[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()
-
-    async def serve() -> None:
-        emulator, over = DashScopeEmulator(settings, clock), asyncio.Event()
-        ready.put((await emulator.start(), asyncio.get_running_loop(), over))
-        await over.wait()
-        await emulator.stop()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    url, loop, over = ready.get(timeout=30)
-    try:
-        yield url
-    finally:
-        loop.call_soon_threadsafe(over.set)
-        thread.join()
 
 
 @pytest.mark.usefixtures("at_home")
