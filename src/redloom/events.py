@@ -38,6 +38,7 @@ class Event:
     """Something that happened at nominal time ``at`` in run ``run``."""
 
     at: float
+    """Nominal Unix seconds."""
     run: str = ""
 
     @property
@@ -60,8 +61,11 @@ class Started(Event):
     """A run is carried: ``total`` wanted pictures, ``done`` of them from before."""
 
     total: int
+    """Pictures that the run wants."""
     done: int = 0
+    """Of them, those with an outcome from before."""
     endpoints: tuple[str, ...] = ()
+    """Names of those that it may be made at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +99,7 @@ class Worked(Event):
     take: int
     endpoint: str
     outcome: Literal["made", "failed", "canceled", "unknown"]
+    """How it ended at the service."""
     queued: float | None = None
     started: float | None = None
     ended: float | None = None
@@ -108,6 +113,7 @@ class Advanced(Event):
     row: int
     take: int
     fraction: float
+    """0 to 1."""
     preview: str = ""
     """The name of a small JPEG of it as it is now, for `Engine.previews`; mostly there is none."""
 
@@ -119,7 +125,9 @@ class Downloaded(Event):
     row: int
     take: int
     size_bytes: int
+    """Bytes of the picture."""
     seconds: float
+    """Nominal seconds from the link to the verified file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,10 +138,14 @@ class Done(Event):
     take: int
     status: Status
     file: str = ""
+    """The delivered file, relative to the run's folder."""
     endpoint: str = ""
     error: str = ""
+    """The same as a sentence."""
     code: str = ""
+    """Why there is no picture: the error's code."""
     seconds: float = 0.0
+    """Nominal seconds from the submit to the outcome; 0 where nothing was asked for."""
     price: float | None = None
     currency: str = ""
 
@@ -146,6 +158,7 @@ class Retrying(Event):
     take: int
     endpoint: str
     reason: Text
+    """What went wrong."""
     until: float
 
 
@@ -155,6 +168,7 @@ class Held(Event):
 
     endpoint: str
     reason: Text
+    """Why it has to wait."""
     until: float
     why: str = ""
     """Of a 429 its kind: rate, burst, concurrency, quota, congestion."""
@@ -166,6 +180,7 @@ class Stopped(Event):
 
     endpoint: str
     reason: Text
+    """What a person has to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,9 +197,12 @@ class Money(Event):
     """What the run has cost so far, and what is committed but not settled."""
 
     spent: float
+    """What is paid for, in ``currency``."""
     committed: float
+    """The same and what is under way or in doubt, at its highest price."""
     currency: str
     cap: float | None = None
+    """The run's budget; None: there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +210,7 @@ class Note(Event):
     """Something a person should know; no outcome by itself."""
 
     text: Text
+    """The sentence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +218,9 @@ class Ended(Event):
     """Nothing is left to do in the run for now. ``counts`` maps each status to its number."""
 
     counts: dict[str, int]
+    """Pictures by status."""
     state: str
+    """``done``; ``stuck`` where the rest waits for a person; ``stopped`` by pause, cancel, Ctrl-C."""
 
 
 Watcher = Callable[[Event], Awaitable[None] | None]
