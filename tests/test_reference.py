@@ -6,6 +6,7 @@ import sys
 from types import ModuleType
 
 import pytest
+from pydantic import BaseModel
 
 import redloom
 from redloom.cli.table import present
@@ -40,8 +41,12 @@ def test_every_command_and_option_is_there(reference: ModuleType) -> None:
 
 def test_every_setting_has_its_words(reference: ModuleType) -> None:
     """Each key of the form is explained in both languages, and nothing else is."""
-    tables = {"chat": ChatForm, "cluster": ClusterForm, "endpoints.NAME": EndpointForm}
-    keys = {f"{table}.{name}" for table, form in tables.items() for name in form.model_fields}
+    tables: dict[str, type[BaseModel]] = {
+        "chat": ChatForm,
+        "cluster": ClusterForm,
+        "endpoints.NAME": EndpointForm,
+    }
+    keys = {f"{table}.{name}" for table in tables for name in tables[table].model_fields}
     assert set(reference.SETTINGS) == keys | set(SCALARS)
     assert set(FileForm.model_fields) == {*SCALARS, "chat", "cluster", "endpoints"}
 

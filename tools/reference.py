@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from reference_words import HEADS, SETTINGS
+from reference_words import FIELDS, HEADS, SETTINGS
 
 from redloom import errors, settings, settings_form
 from redloom.cli import cli
@@ -293,7 +293,7 @@ def _fields(node: ast.ClassDef) -> list[tuple[str, str, str]]:
     for at, one in enumerate(node.body):
         if isinstance(one, ast.AnnAssign) and not ast.unparse(one.target).startswith("_"):
             after = node.body[at + 1] if at + 1 < len(node.body) else None
-            said = _string(after)
+            said = _string(after) or FIELDS.get(ast.unparse(one.target), "")
             kind = ast.unparse(one.annotation).replace("'", '"')
             default = "" if one.value is None else f" = {_short(ast.unparse(one.value))}"
             found.append((f"`{ast.unparse(one.target)}`", f"`{kind}{default}`", said))

@@ -51,6 +51,31 @@ HEADS = {
     "kind-str": Text("文字", "text"),
 }
 
+FIELDS = {
+    "run": "The run's id.",
+    "row": "Number of the input's record, from 1.",
+    "take": "Which picture of the row, from 1.",
+    "endpoint": "The endpoint's name in the settings.",
+    "endpoints": "Names of endpoints.",
+    "model": "The model's name.",
+    "status": "The outcome, as in the manifest.",
+    "task_id": "The service's own name of the task.",
+    "price": "What it cost; None: unknown.",
+    "currency": "Three letters, such as CNY.",
+    "seed": "The seed; None: the service's choice.",
+    "negative": "What is not to be seen.",
+    "negative_prompt": "What is not to be seen.",
+    "references": "Reference pictures: paths or addresses.",
+    "times": "When it was queued, begun and ended.",
+    "queued": "When it was queued at the service.",
+    "started": "When work on it began.",
+    "ended": "When work on it ended.",
+    "created": "When it was accepted.",
+    "until": "Nominal Unix seconds.",
+    "polls": "Status queries.",
+}
+"""What a field's name means wherever it has no line of its own: one word, one meaning."""
+
 SETTINGS = {
     "endpoint": Text(
         "没写 --endpoint 时用哪个端点；不设就取有密钥的第一个",
