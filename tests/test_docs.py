@@ -31,6 +31,7 @@ from redloom.testing import FakeProvider, JumpingClock, run
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+TRANSLATED = [page for page in PAGES if page.name.endswith(".zh-CN.md")]
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -126,6 +127,25 @@ def test_the_index_has_every_page() -> None:
     linked = set(_LINK.findall(index))
     for page in (ROOT / "docs").glob("*.md"):
         assert page.name in linked | {"README.md"}, page.name
+
+
+@pytest.mark.parametrize("page", TRANSLATED, ids=lambda page: page.name)
+def test_the_two_languages_of_a_page_lead_to_each_other(page: Path) -> None:
+    """Above its first section each page names its twin; there is no Chinese page without one."""
+    twin = page.with_name(page.name.replace(".zh-CN.md", ".md"))
+    for one, other in ((page, twin), (twin, page)):
+        assert f"]({other.name})" in one.read_text("utf-8").split("\n## ")[0], one.name
+
+
+JOBS = ("note", "batch", "studio", "library", "providers", "themes", "gpu", "cluster", "compat", "operating")
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_each_job_has_its_guide_in_both_languages(job: str) -> None:
+    """Each guide says what goes wrong and what to do, in both languages, or is about nothing else."""
+    for suffix, words in (("", "goes wrong"), (".zh-CN", "出了问题")):
+        text = (ROOT / "docs" / f"{job}{suffix}.md").read_text("utf-8")
+        assert job == "operating" or f"## {words}" in text.replace("## What goes", "## goes"), suffix
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
