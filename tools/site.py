@@ -29,6 +29,12 @@ MOVED = {
 }
 """Where pages of the repository stand in the site, apart from those that stay in docs/."""
 CAME_FROM = {there: here for here, there in MOVED.items()}
+FURNITURE = {
+    '<html lang="en"': '<html lang="zh-CN"',
+    "Table of contents": "本页目录",
+    "Back to top": "回到顶部",
+}
+"""What the theme says on a Chinese page."""
 STYLE = """:root, [data-md-color-scheme] { --md-primary-fg-color: #b3302a; --md-primary-fg-color--dark: #8f2420;
   --md-typeset-a-color: #b3302a; }
 [data-md-color-scheme="slate"] { --md-typeset-a-color: #ff8a80; }
@@ -39,6 +45,7 @@ STYLE = """:root, [data-md-color-scheme] { --md-primary-fg-color: #b3302a; --md-
 _LINK = re.compile(r"(\]\()([^)#\s:]+)((?:#[^)\s]*)?\))")
 _NAMED = re.compile(r"^```(\w+) file=(\S+)$", re.MULTILINE)
 _ITEM = re.compile(r"^ *(?:[-*+]|\d+\.) ")
+_CODE = re.compile(r"`[^`]*`")
 _HAN = re.compile(r"[\u3400-\u9fff]{2,}")
 
 
@@ -69,14 +76,17 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return f"{link[1]}{posixpath.relpath(there, to or '.')}{link[3]}"
 
     return _outside_fences(
-        _NAMED.sub(r'```\1 title="\2"', markdown), lambda text: _lists(_LINK.sub(moved, text))
+        _NAMED.sub(r'```\1 title="\2"', markdown),
+        lambda text: _as_read_here(_LINK.sub(moved, text)),
     )
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
     """The page's own language: it decides which faces draw its characters."""
-    if page.file.src_uri.endswith(".zh-CN.md"):
-        return output.replace('<html lang="en"', '<html lang="zh-CN"', 1)
+    if not page.file.src_uri.endswith(".zh-CN.md"):
+        return output
+    for here, there in FURNITURE.items():
+        output = output.replace(here, there)
     return output
 
 
@@ -129,8 +139,8 @@ def _outside_fences(text: str, change: Callable[[str], str]) -> str:
     return "".join(one if one.startswith("```") else change(one) for one in parts)
 
 
-def _lists(text: str) -> str:
-    """A blank line before each list, and nested items four blanks in."""
+def _as_read_here(text: str) -> str:
+    """A blank line before each list, nested items four blanks in, bars in tables' code bare."""
     lines: list[str] = []
     for line in text.split("\n"):
         before = lines[-1] if lines else ""
@@ -139,5 +149,7 @@ def _lists(text: str) -> str:
             lines.append("")
         if item and line.startswith("  ") and not line.startswith("    "):
             line = "  " + line
+        if line.startswith("|"):  # a bar inside code needs no backslash here
+            line = _CODE.sub(lambda code: code[0].replace("\\|", "|"), line)
         lines.append(line)
     return "\n".join(lines)
