@@ -16,6 +16,7 @@ from helpers.snippets import (
     BEFORE,
     COMMANDS,
     ELSEWHERE,
+    NOT_RUN,
     PAGES,
     ROOT,
     Bench,
@@ -109,3 +110,17 @@ def test_what_is_run_elsewhere_is_run_there() -> None:
     """The test that is named for a page's blocks names that page."""
     for family, _, _, test in ELSEWHERE:
         assert f"{family}.md" in (ROOT / "tests" / test).read_text("utf-8"), family
+
+
+def test_most_calls_of_the_command_are_made() -> None:
+    """Of all `redloom …` lines of all pages, few are of a kind that is not run."""
+    lines = [
+        line
+        for block in BLOCKS
+        if block.kind in COMMANDS
+        for line in block.bare.splitlines()
+        if re.search(r"(^|/|\s)redloom [a-z]", line)
+    ]
+    kept = [line for line in lines if any(sign in line for sign in NOT_RUN)]
+    assert len(lines) > 80
+    assert len(kept) <= len(lines) * 0.2, kept

@@ -79,7 +79,7 @@ import os, subprocess, sys
 words = ["pictures" if word == "RUN" else word for word in sys.argv[1:]]
 reason = next((why for sign, why in {not_run!r}.items() if any(sign in word for word in words)
                or sign in os.environ.get("DASHSCOPE_API_KEY", "") and words[0] == "note"), None)
-if reason is not None:
+if reason is not None and "--list" not in words:
     print("not run:", reason)
     sys.exit(0)
 line = [sys.executable, "-m", "redloom", *words]
