@@ -277,3 +277,13 @@ def test_the_library_s_examples_run(number: int, capsys: pytest.CaptureFixture[s
 def test_the_library_s_examples_are_the_same_in_both_languages() -> None:
     """The Chinese page has the code of the English one, to the letter."""
     assert blocks(ROOT / "docs" / "library.zh-CN.md", "python") == LIBRARY
+
+
+def test_make_help_describes_every_target() -> None:
+    """`make help` has a line for each target that a person may call."""
+    text = (ROOT / "Makefile").read_text("utf-8")
+    targets = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)
+    assert targets is not None
+    told = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for target in targets[1].split():
+        assert re.search(rf"^  make {target} +\S", told.stdout, re.MULTILINE), target
