@@ -23,7 +23,7 @@ from redloom import carried, limit, looking, route, spill, timing
 from redloom.cli import cli
 from redloom.cli.table import COMMANDS, present
 from redloom.clock import SystemClock
-from redloom.emulators.dashscope import Emulated, parse_service_time
+from redloom.emulators.dashscope import Emulated, ServiceTime
 from redloom.endpoint import Endpoint
 from redloom.engine import Engine
 from redloom.retry import Policy
@@ -254,7 +254,7 @@ LIBRARY = blocks(ROOT / "docs" / "library.md", "python")
 @pytest.fixture
 def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A folder, a workspace and an emulated service of its own for one of the library's examples."""
-    settings = Emulated(latency=parse_service_time("20,0.2,10,30"), picture_size="small")
+    settings = Emulated(latency=ServiceTime(20, 0.2, 10, 30), picture_size="small")
     start = time.time()
     with served(settings, SystemClock(20.0, start)) as base_url:
         monkeypatch.chdir(tmp_path)

@@ -1,7 +1,6 @@
 """What the reference pages say that the code does not: their headings, and a line for each setting.
 
-A test holds `SETTINGS` to the form in redloom/settings_form.py: a setting without a line, or a line
-without a setting, is a failure.
+A test holds `SETTINGS` to the form in redloom/settings_form.py: a setting without a line is a failure.
 """
 
 from __future__ import annotations
@@ -114,6 +113,10 @@ SETTINGS = {
     "writer": Text("谁写笔记：`auto`、`local`、`llm`", "who writes a note: `auto`, `local`, `llm`"),
     "consistent": Text(
         "封面图作其余配图的参考图", "a note's first picture is the reference of its others"
+    ),
+    "hedge": Text(
+        "收尾时最多让百分之几的图在免费端点上赛跑；默认 0",
+        "percent of a run that may be raced at its end, at free endpoints only",
     ),
     "lang": Text("说中文还是英文", "Chinese or English"),
     "chat.model": Text("写笔记的文本模型", "the text model that writes notes"),

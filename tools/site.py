@@ -49,6 +49,19 @@ _CODE = re.compile(r"`[^`]*`")
 _HAN = re.compile(r"[\u3400-\u9fff]{2,}")
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """A page that docs/README.md lists and mkdocs.yml gives no place stands at the end."""
+    told = json.dumps(config.nav)
+    for name in re.findall(
+        r"\]\(([\w.-]+\.md)\)", (ROOT / "docs" / "README.md").read_text("utf-8")
+    ):
+        if f'"{name}"' not in told and config.nav:
+            last = config.nav[-1]
+            next(iter(last.values())).append(name)
+            told = json.dumps(config.nav)
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the root's pages, the style, and every file that a page links to outside docs/."""
     readme = files.get_file_from_path("README.md")

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from helpers.served import served
 from redloom.clock import SystemClock
-from redloom.emulators.dashscope import Emulated, parse_service_time
+from redloom.emulators.dashscope import Emulated, ServiceTime
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -199,7 +199,7 @@ class Services:
     def _small(self) -> str:
         """DashScope's stand-in in a thread of ours, its pictures small: they cost the most time."""
         if "dashscope" not in self._urls:
-            settings = Emulated(latency=parse_service_time("2"), picture_size="small")
+            settings = Emulated(latency=ServiceTime(2, 0, 2, 2), picture_size="small")
             clock = SystemClock(float(SPEED), float(self.start))
             self._urls["dashscope"] = self._stack.enter_context(served(settings, clock))
         return self._urls["dashscope"]
