@@ -9,8 +9,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 
-help: ## what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | sort
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  PYTHON=python3.12 makes .venv with another Python; SOURCE=story.md another note"
 
 $(VENV)/core: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Redloom 需要 Python 3.11 以上；Redloom needs Python 3.11 or newer (PYTHON=…)." >&2; exit 2; }
@@ -19,13 +20,13 @@ $(VENV)/core: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/dev: $(VENV)/core
-	@$(BIN)/pip install -q -c constraints.txt httpx coverage fonttools hypothesis mcp mypy openai opentelemetry-exporter-otlp-proto-http opentelemetry-sdk playwright pypdf pytest pytest-xdist ruff schemathesis
+	@$(BIN)/pip install -q -c constraints.txt httpx coverage fonttools hypothesis mcp mkdocs-material mypy openai opentelemetry-exporter-otlp-proto-http opentelemetry-sdk playwright pypdf pytest pytest-xdist ruff schemathesis
 	@touch $@
 
-note: $(VENV)/core ## examples/hutong.txt into a note under out/, offline (SOURCE=… for another)
+note: $(VENV)/core ## a note under out/ from examples/hutong.txt, offline and free
 	@$(BIN)/redloom note $(SOURCE) --offline --out $(NOTE_OUT)
 
-test: $(VENV)/dev lint ## lint, types, every test
+test: $(VENV)/dev lint ## lint, types, every test; what CI runs
 	@sh tools/system_packages.sh
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not chaos and not extras"
 
@@ -35,10 +36,17 @@ test-fast: $(VENV)/dev ## the fast part of the tests, while you work: no other p
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not chaos and not extras" \
 		$$(grep -LE '$(ELSEWHERE)' tests/test_*.py)
 
-lint: $(VENV)/dev ## ruff and mypy
+lint: $(VENV)/dev ## ruff, formatting, mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/dev ## the site in build/site, from docs/; stops at a broken link or a page left out
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "build/site/index.html"
+
+reference: $(VENV)/dev ## docs/reference-*.md anew, from parsers, settings and docstrings
+	@$(BIN)/python tools/reference.py
 
 # The extras' heavy packages have a virtual environment of their own, so that `make test` stays
 # light. Where the package index has no CPU build of torch by itself: TORCH_FROM='--index-url …'.
@@ -66,15 +74,15 @@ audit-deps: .venv-audit/done ## known vulnerabilities in what constraints.txt pi
 chaos: $(VENV)/dev ## the long fault suite: kills, storms, interleavings (FAULT_FIGURES=FILE keeps its figures)
 	$(BIN)/python -m pytest -m chaos
 
-bench: $(VENV)/dev ## every benchmark, as ratios against a baseline in the same run
+bench: $(VENV)/dev ## every benchmark, against a baseline in the same run (hours)
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 	@$(BIN)/pip install -q -c constraints.txt aiolimiter dashscope
 	@$(BIN)/redloom bench && $(BIN)/redloom bench --table
 
-clean: ## remove what was built; keeps out/
+clean: ## remove .venv and what was built; keeps out/
 	rm -rf $(VENV) .venv-audit build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 clean-extras: ## remove the extras' environment
 	rm -rf $(EXTRAS)
 
-.PHONY: help note test test-fast test-extras clean-extras lint audit-deps chaos bench clean
+.PHONY: help note test test-fast test-extras clean-extras lint docs reference audit-deps chaos bench clean

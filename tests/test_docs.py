@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import contextlib
 import importlib.util
-import queue
 import re
 import shlex
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,11 +18,12 @@ import click
 import pytest
 
 import redloom
+from helpers.served import served
 from redloom import carried, limit, looking, route, spill, timing
 from redloom.cli import cli
 from redloom.cli.table import COMMANDS, present
 from redloom.clock import SystemClock
-from redloom.emulators.dashscope import DashScopeEmulator, Emulated, ServiceTime
+from redloom.emulators.dashscope import Emulated, ServiceTime
 from redloom.endpoint import Endpoint
 from redloom.engine import Engine
 from redloom.retry import Policy
@@ -33,6 +31,7 @@ from redloom.testing import FakeProvider, JumpingClock, run
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+TRANSLATED = [page for page in PAGES if page.name.endswith(".zh-CN.md")]
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -128,6 +127,36 @@ def test_the_index_has_every_page() -> None:
     linked = set(_LINK.findall(index))
     for page in (ROOT / "docs").glob("*.md"):
         assert page.name in linked | {"README.md"}, page.name
+
+
+@pytest.mark.parametrize("page", TRANSLATED, ids=lambda page: page.name)
+def test_the_two_languages_of_a_page_lead_to_each_other(page: Path) -> None:
+    """Above its first section each page names its twin; there is no Chinese page without one."""
+    twin = page.with_name(page.name.replace(".zh-CN.md", ".md"))
+    for one, other in ((page, twin), (twin, page)):
+        assert f"]({other.name})" in one.read_text("utf-8").split("\n## ")[0], one.name
+
+
+JOBS = (
+    "note",
+    "batch",
+    "studio",
+    "library",
+    "providers",
+    "themes",
+    "gpu",
+    "cluster",
+    "compat",
+    "operating",
+)
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_each_job_has_its_guide_in_both_languages(job: str) -> None:
+    """Each guide says in both languages what goes wrong and what to do; operating is about that alone."""
+    for suffix, heading in (("", "## What goes wrong"), (".zh-CN", "## 出了问题")):
+        text = (ROOT / "docs" / f"{job}{suffix}.md").read_text("utf-8")
+        assert job == "operating" or f"\n{heading}\n" in text, suffix
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
@@ -237,27 +266,6 @@ def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def served(settings: Emulated, clock: SystemClock) -> Iterator[str]:
-    """The stand-in for DashScope in a thread; its base URL."""
-    ready: queue.Queue[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()
-
-    async def serve() -> None:
-        emulator, over = DashScopeEmulator(settings, clock), asyncio.Event()
-        ready.put((await emulator.start(), asyncio.get_running_loop(), over))
-        await over.wait()
-        await emulator.stop()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    url, loop, over = ready.get(timeout=30)
-    try:
-        yield url
-    finally:
-        loop.call_soon_threadsafe(over.set)
-        thread.join()
-
-
 @pytest.mark.usefixtures("at_home")
 @pytest.mark.parametrize("number", range(len(LIBRARY)))
 def test_the_library_s_examples_run(number: int, capsys: pytest.CaptureFixture[str]) -> None:
@@ -269,3 +277,13 @@ def test_the_library_s_examples_run(number: int, capsys: pytest.CaptureFixture[s
 def test_the_library_s_examples_are_the_same_in_both_languages() -> None:
     """The Chinese page has the code of the English one, to the letter."""
     assert blocks(ROOT / "docs" / "library.zh-CN.md", "python") == LIBRARY
+
+
+def test_make_help_describes_every_target() -> None:
+    """`make help` has a line for each target that a person may call."""
+    text = (ROOT / "Makefile").read_text("utf-8")
+    targets = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)
+    assert targets is not None
+    told = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for target in targets[1].split():
+        assert re.search(rf"^  make {target} +\S", told.stdout, re.MULTILINE), target

@@ -53,7 +53,8 @@ def main() -> None:
     images = ROOT / "docs" / "images"
     with tempfile.TemporaryDirectory() as name:
         made = [cards(story, theme, Path(name)) for story, theme in NOTES]
-        sheet([row[: ACROSS - 1] + row[-1:] for row in made], images / "gallery.jpg")
+        shown = [row if len(row) <= ACROSS else row[: ACROSS - 1] + row[-1:] for row in made]
+        sheet(shown, images / "gallery.jpg")
         first = cards("hutong.txt", "paper", Path(name))
         sheet([[first[0], made[1][0], made[2][0], made[4][0]]], images / "note.jpg", (270, 360))
 

@@ -16,16 +16,19 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from redloom.bench import report_table, spread, sweep, table
+from redloom.bench import drawing, report_table, spread, sweep, table
 from redloom.bench.measure import Row
 from redloom.bench.scenarios import scenario
 from redloom.bench.table import CLIENTS
-from redloom.lang import Lang, use_language
+from redloom.lang import Lang, Text, use_language
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "performance.md"
 READMES: dict[Lang, Path] = {"en": ROOT / "README.md", "zh": ROOT / "README.zh-CN.md"}
-PICTURE = ROOT / "docs" / "images" / "bench.svg"
+PICTURES: dict[Lang, Path] = {
+    "en": ROOT / "docs" / "images" / "bench.svg",
+    "zh": ROOT / "docs" / "images" / "bench.zh-CN.svg",
+}
 SUMMARY: dict[Lang, tuple[str, ...]] = {
     "en": ("", "later than never idle", "with mild faults: delivered", "paid twice"),
     "zh": ("", "比从不空闲晚", "有轻微故障时：交付", "付了两次"),
@@ -130,6 +133,25 @@ def put(page: str, mark: str, text: str) -> str:
     return page
 
 
+def draw(record: Mapping[str, Any]) -> None:
+    """The race as a picture, in both languages."""
+    rows = rows_of(record)
+    scenes = [
+        scenario(name).sized(next(row.wanted for row in rows if row.scenario == name))
+        for name in dict.fromkeys(row.scenario for row in rows)
+    ]
+    speeds = "/".join(f"{one:g}" for one in sorted({row.speed for row in rows}))
+    times = max(row.repeats for row in rows)
+    cores, load, day = record["cores"], record["load_before"], record["day"]
+    note = Text(
+        f"模拟服务，时钟 ×{speeds}，{times} 次取中位数 · {cores} 核，负载 {load} · {day} · redloom bench",
+        f"emulated service, clock ×{speeds}, median of {times} · {cores} cores, load {load} · {day} · redloom bench",
+    )
+    for lang, picture in PICTURES.items():
+        use_language(lang)
+        picture.write_text(drawing.svg(scenes, rows, str(note)), "utf-8")
+
+
 def main() -> None:
     """The script."""
     use_language("en")
@@ -145,8 +167,8 @@ def main() -> None:
     PAGE.write_text(page, "utf-8")
     for lang, readme in READMES.items():
         readme.write_text(put(readme.read_text("utf-8"), "summary", summary(page, lang)), "utf-8")
-    if (folder / "bench.svg").exists():
-        PICTURE.write_text((folder / "bench.svg").read_text("utf-8"), "utf-8")
+    if (folder / "bench.json").exists():
+        draw(json.loads((folder / "bench.json").read_text("utf-8")))
 
 
 if __name__ == "__main__":

@@ -53,18 +53,22 @@ class Finding:
     """What became of one task. Times are nominal Unix seconds; ``price`` None: unknown."""
 
     what: What
+    """What became of it, in one word."""
     endpoint: str
     task_id: str = ""
     model: str = ""
     state: str = ""
+    """Where the service says that it stands."""
     created: float | None = None
     run: str = ""
     row: int = 0
     take: int = 1
     file: str = ""
+    """The picture's file, where it was collected."""
     price: float | None = None
     currency: str = ""
     error: str = ""
+    """Why it could not be."""
 
 
 @dataclass(eq=False)
@@ -72,7 +76,9 @@ class Audit:
     """One audit by an engine that leads its workspace."""
 
     engine: Engine
+    """An engine that leads its workspace."""
     tell: Callable[[Finding], None]
+    """Called with each finding as it is made."""
     collect: Path | None = None
     """Where finished strangers' pictures go; None: they are left alone."""
     listed: int = 0

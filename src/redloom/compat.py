@@ -52,13 +52,19 @@ class ImageGenerationResult:
     """One picture's outcome, in the old shape."""
 
     success: bool
+    """Whether there is a picture."""
     image_url: str | None = None
     """The service's own link; it expires after a day."""
     error: str | None = None
+    """Why there is none, as a sentence."""
     prompt: str = ""
+    """The words as asked."""
     index: int = 0
+    """The caller's own number."""
     is_cover: bool = False
+    """Whether the caller asked for a cover."""
     retry_count: int = 0
+    """Tries after the first."""
     path: str | None = None
     """The verified file."""
     task_id: str = ""

@@ -73,12 +73,15 @@ class Limits:
     """
 
     submit_per_second: float | None = None
+    """Requests for a picture."""
     concurrency: int | None = None
     """Tasks that the service runs at once on the asynchronous lane."""
     sync_concurrency: int | None = None
+    """Requests at once on the synchronous lane; None: no limit known."""
     poll_per_second: float | None = None
     """Status queries of the whole account."""
     list_per_second: float | None = None
+    """List calls of the whole account."""
     downloads: int = 8
     """Downloads at once; ours, not the service's."""
 
@@ -123,8 +126,10 @@ class Price:
     """Money for one picture. ``amount`` None means unknown, which is never zero."""
 
     amount: float | None
+    """Money for one picture; None: unknown."""
     currency: str = "CNY"
     source: Literal["reported", "estimated", "unknown"] = "estimated"
+    """Who says so: the service itself, a dated list, nobody."""
     as_of: str = ""
     """Day of the published table, ISO."""
 
@@ -137,25 +142,35 @@ class Capabilities:
     """What this endpoint's model can do."""
 
     lanes: tuple[Lane, ...] = ("async",)
+    """The protocols that the model is offered on."""
     queues_excess: bool | None = None
     """Whether what exceeds the concurrency waits (True) or is refused (False); None: unknown."""
     lists_tasks: bool = False
+    """Whether `Provider.look` works: what a lost answer can be settled by."""
     list_lag_s: float = 10.0
     """How long after a submit a list may still miss it, nominal seconds."""
     list_page: int = 10
+    """Tasks on one page of the list."""
     prompt_in_result: bool = False
     """Whether a finished task's answer carries the prompt as asked: a safe match in rule 2."""
     cancels: bool = False
+    """Whether a task that waits can be taken back."""
     sizes: tuple[Size, ...] = ()
     """Sizes to suggest; `Provider.fit` knows the full rule."""
     seed: bool = True
+    """Whether a seed is heeded."""
     negative_prompt: bool = False
+    """Whether a negative prompt is heeded."""
     references: int = 0
+    """How many reference pictures it takes."""
     prompt_characters: int | None = None
+    """Longest prompt; None: no limit known."""
     url_life_s: float = 86400.0
+    """How long a link lives, nominal seconds."""
     typical_s: float = 60.0
     """Median service time, a prior for polling and routing."""
     free: bool = False
+    """Whether its pictures cost nothing."""
     local: bool = False
     """Made on this machine: no network, no lock, nothing to settle."""
     made_by_model: bool = True
@@ -188,18 +203,25 @@ class Endpoint:
     """A provider at an address, with an account, a model and its limits. Holds no key."""
 
     name: str
+    """What it is called in the settings."""
     provider: str
+    """The kind of service: a file of `providers`."""
     model: str = ""
+    """The service's own name of the model."""
     base_url: str = ""
+    """The address; empty: the provider's own."""
     region: str = ""
+    """Where the account is; limits and keys belong to it."""
     account: str = ""
     """Whose quota it is; two endpoints of one account and region share limits."""
     limits: Limits = field(default_factory=Limits)
+    """Where they differ from the published ones."""
     price: Price | None = None
     """Overrides the provider's own table."""
     share: float = 1.0
     """This machine's part of the account's quota (``account_share``)."""
     options: Mapping[str, Any] = field(default_factory=dict)
+    """The provider's own options, from the settings."""
 
     @property
     def quota(self) -> tuple[str, str, str]:
@@ -212,8 +234,11 @@ class Tools:
     """What a provider is given: its key (never printed), the clock, ways to be tested."""
 
     key: str = field(default="", repr=False)
+    """The account's key; empty where none is needed."""
     clock: Clock = field(default_factory=SystemClock)
+    """Nominal time; what waits and is timed goes by it."""
     wire: Callable[..., Wire] = Wire
+    """Makes the HTTP session."""
     folder: Path | None = None
     """Where pictures that come inside an answer are set down (`Picture.file`); None: in memory."""
     progress: Callable[[str, float], None] = lambda _key, _fraction: None
@@ -227,12 +252,17 @@ class Asked:
     """One picture's request as a provider gets it. ``size`` is already one the model takes."""
 
     prompt: str
+    """The words, as they are to be sent."""
     model: str
+    """The service's own name of the model."""
     size: Size | None = None
+    """(width, height) in pixels; None: the service's own choice."""
     seed: int | None = None
     negative_prompt: str = ""
     references: tuple[str, ...] = ()
+    """Paths or addresses of pictures, at most as many as the model takes."""
     options: Mapping[str, Any] = field(default_factory=dict)
+    """The provider's own options."""
     key: str = ""
     """The job's key: for local providers' file names and idempotency headers."""
 
@@ -242,7 +272,9 @@ class Fitted:
     """A request changed to what the model accepts, and what was changed, said."""
 
     asked: Asked
+    """The request as it will be sent."""
     notes: tuple[Text, ...] = ()
+    """A sentence for each change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,8 +282,11 @@ class Ticket:
     """What a submit hands back to be polled. ``data`` is plain JSON and holds no secret."""
 
     id: str
+    """The service's own name of the task."""
     request_id: str = ""
+    """Its name of the request, for complaints."""
     data: Mapping[str, Any] = field(default_factory=dict)
+    """What else a poll needs, such as an address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,10 +307,15 @@ class Picture:
     """
 
     url: str = ""
+    """Its link, which may expire."""
     data: bytes | None = None
+    """Its bytes, where they came with the answer and are small."""
     file: str = ""
+    """The path of its bytes, where they lie on the disk already."""
     revised_prompt: str = ""
+    """The prompt as the service rewrote it, where it says so."""
     seed: int | None = None
+    """The seed that it was made with, where the service says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,8 +323,10 @@ class Waiting:
     """Not finished. ``running`` False: still queued at the service (PENDING)."""
 
     running: bool
+    """Whether the service has begun."""
     times: Times = Times()
     progress: float | None = None
+    """How far, 0 to 1; None: not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,11 +334,16 @@ class Made:
     """Finished with a picture. ``price`` only where the service itself reported one."""
 
     picture: Picture
+    """The picture."""
     times: Times = Times()
     price: Price | None = None
+    """What the service says that it cost; None: it says nothing."""
     original_prompt: str = ""
+    """The prompt as it came in, where the answer carries it."""
     extra: tuple[Picture, ...] = ()
+    """Further pictures of the same task."""
     request_id: str = ""
+    """The service's name of the request, for complaints."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,9 +351,12 @@ class Failed:
     """Ended without a picture; ``error`` says what to do next. Not billed unless ``billed``."""
 
     error: ServiceError
+    """What became of it."""
     times: Times = Times()
     billed: bool = False
+    """Whether it costs all the same."""
     original_prompt: str = ""
+    """The prompt as it came in, where the answer carries it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,8 +379,10 @@ class Seen:
     """A task in the account's list. Times are nominal Unix seconds."""
 
     id: str
+    """The service's own name of the task."""
     model: str
     state: Literal["queued", "running", "made", "failed", "canceled", "unknown"]
+    """Where it stands."""
     created: float
     started: float | None = None
     ended: float | None = None
@@ -386,10 +438,16 @@ class Defaults:
     """What makes an endpoint of this provider exist without any file."""
 
     key_variables: tuple[str, ...] = ()
+    """Environment variables that may hold the key, the first that is set wins."""
     url_variables: tuple[str, ...] = ()
+    """The same for the address."""
     base_url: str = ""
+    """The service's public address."""
     model: str = ""
+    """The model where none is named."""
     needs_key: bool = True
+    """Whether it can be used without a key."""
     option_variables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Options of the endpoint that the environment may set, by the variables' names."""
     label: Text = field(default_factory=lambda: Text("", ""))
+    """The service's name for people."""

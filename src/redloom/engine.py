@@ -73,20 +73,27 @@ class Result:
     take: int
     status: JobStatus
     prompt: str
+    """The words as asked."""
     path: Path | None = None
     """The verified file: in the run's folder, else in the store."""
     image_url: str = ""
     """The service's own link; it expires."""
     file: str = ""
+    """The delivered file, relative to the run's folder; empty without a folder or a picture."""
     endpoint: str = ""
     model: str = ""
     task_id: str = ""
     attempts: int = 0
+    """Paid tries that were begun, the last included."""
     price: float | None = None
     currency: str = ""
     code: str = ""
+    """Why there is no picture: the error's code, as troubleshooting has it."""
     error: str = ""
+    """The same as a sentence, in the language that the run was recorded in."""
     flags: str = ""
+    """Doubts about a picture that is there, joined by blanks, such as ``blank
+    near-duplicate:17``."""
 
     @property
     def ok(self) -> bool:
@@ -98,8 +105,14 @@ class Engine:
     """One process's way to the workspace. Use as an asynchronous context manager.
 
     ``endpoint``: names of endpoints from the settings (default: the configured one), or
-    ``equipped`` ones made by the caller (tests, plugins). ``jobs``: ceiling on tasks in flight.
-    ``soften`` rewrites a refused prompt, for runs that allow it.
+    ``equipped`` ones made by the caller (tests, plugins). ``settings`` and ``workspace`` take the
+    place of what would be read; ``clock`` that of nominal time. ``on_event`` is told everything
+    (`events`). ``jobs``: ceiling on tasks in flight. ``lane``: ``sync`` or ``async`` instead of the
+    recoverable one. ``policy``: how often is tried again. ``soften`` rewrites a refused prompt, for
+    runs that allow it. ``rng`` and ``witness`` are for tests.
+
+    Entering raises BadSettings (no such endpoint, no key) and WorkspaceError (disk, journal, lock);
+    leaving finishes what is paid for.
     """
 
     def __init__(
@@ -288,6 +301,11 @@ class Engine:
     ) -> str:
         """Write a run to the journal; its id. The same run again (digest, folder) is resumed.
 
+        ``out``: the run's folder. ``options``: what holds for all of it. ``kind``: who asks, for
+        lists. ``digest``: identity of the prompts where the caller knows a better one. ``budget``:
+        what the run may cost, resumptions included, in ``currency`` (three letters). ``priority``:
+        -100 to 100, higher first.
+
         ``extend``: append what run ``extend`` does not have yet to it, behind its last row.
         ``endpoints``: names of those of this engine that the run may be made at (None: all).
 
@@ -473,7 +491,7 @@ class Engine:
                         await self._changed.wait()
 
     async def over(self, run: str) -> bool:
-        """Whether nothing more will happen in a run for now."""
+        """Whether nothing more will happen in a run for now: done, paused, or waiting for a person."""
         if run in self._gone:
             return True
         record = await self.records.run(run)
@@ -592,7 +610,13 @@ async def generate(
     on_event: Watcher | None = None,
     **how: Any,
 ) -> list[Result]:
-    """Make pictures of ``prompts``; results in order. Raises BadSettings where no key is set."""
+    """Make pictures of ``prompts``; results in the order asked, one for each wanted picture.
+
+    ``endpoint``: one name or several that share the work; ``out``: the run's folder (None: the
+    pictures stay in the store); ``how``: ``options``, ``budget``, ``currency`` and whatever else
+    `Engine.add` takes. One picture's failure raises nothing: it is in its result. Raises
+    BadSettings where no key is set, BadInput where the prompts cannot be read, WorkspaceError.
+    """
     async with Engine(endpoint, on_event=on_event) as engine:
         return await engine.generate(prompts, out=out, **how)
 

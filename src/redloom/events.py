@@ -39,6 +39,7 @@ class Event:
     """Something that happened at nominal time ``at`` in run ``run``."""
 
     at: float
+    """Nominal Unix seconds."""
     run: str = ""
 
     @property
@@ -61,8 +62,11 @@ class Started(Event):
     """A run is carried: ``total`` wanted pictures, ``done`` of them from before."""
 
     total: int
+    """Pictures that the run wants."""
     done: int = 0
+    """Of them, those with an outcome from before."""
     endpoints: tuple[str, ...] = ()
+    """Names of those that it may be made at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +100,7 @@ class Worked(Event):
     take: int
     endpoint: str
     outcome: Literal["made", "failed", "canceled", "unknown"]
+    """How it ended at the service."""
     queued: float | None = None
     started: float | None = None
     ended: float | None = None
@@ -109,6 +114,7 @@ class Advanced(Event):
     row: int
     take: int
     fraction: float
+    """0 to 1."""
     preview: str = ""
     """The name of a small JPEG of it as it is now, for `Engine.previews`; mostly there is none."""
 
@@ -120,7 +126,9 @@ class Downloaded(Event):
     row: int
     take: int
     size_bytes: int
+    """Bytes of the picture."""
     seconds: float
+    """Nominal seconds from the link to the verified file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,9 +139,12 @@ class Done(Event):
     take: int
     status: Status
     file: str = ""
+    """The delivered file, relative to the run's folder."""
     endpoint: str = ""
     error: str = ""
+    """The same as a sentence."""
     code: str = ""
+    """Why there is no picture: the error's code."""
     seconds: float = 0.0
     """Nominal, from the request that brought the outcome; 0 where nobody was asked."""
     price: float | None = None
@@ -148,6 +159,7 @@ class Retrying(Event):
     take: int
     endpoint: str
     reason: Text
+    """What went wrong."""
     until: float
 
 
@@ -157,6 +169,7 @@ class Held(Event):
 
     endpoint: str
     reason: Text
+    """Why it has to wait."""
     until: float
     why: str = ""
     """Of a 429 its kind: rate, burst, concurrency, quota, congestion."""
@@ -168,6 +181,7 @@ class Stopped(Event):
 
     endpoint: str
     reason: Text
+    """What a person has to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,9 +198,12 @@ class Money(Event):
     """What the run has cost so far, and what is committed but not settled."""
 
     spent: float
+    """What is paid for, in ``currency``."""
     committed: float
+    """The same and what is under way or in doubt, at its highest price."""
     currency: str
     cap: float | None = None
+    """The run's budget; None: there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +211,7 @@ class Note(Event):
     """Something a person should know; no outcome by itself."""
 
     text: Text
+    """The sentence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +219,9 @@ class Ended(Event):
     """Nothing is left to do in the run for now. ``counts`` maps each status to its number."""
 
     counts: dict[str, int]
+    """Pictures by status."""
     state: str
+    """``done``; ``stuck`` where the rest waits for a person; ``stopped`` by pause, cancel, Ctrl-C."""
 
 
 Watcher = Callable[[Event], Awaitable[None] | None]

@@ -61,6 +61,7 @@ class Metrics:
     """The metrics of one engine, in a registry of their own."""
 
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    """Prometheus' own registry of them; another one may be given."""
     _engine: Engine | None = None
     _runs: dict[str, _Run] = field(default_factory=dict)
     _sent: dict[Picture, tuple[str, float]] = field(default_factory=dict)

@@ -24,7 +24,9 @@ class Prompt:
     """The words for one picture, and how it is wanted. What is unset, the run decides."""
 
     text: str
+    """The words, as they are sent."""
     id: str = ""
+    """The caller's own name for it; carried to the manifest."""
     n: int = 1
     """How many different pictures of it; each is asked for by itself."""
     take: int = 1
@@ -36,8 +38,11 @@ class Prompt:
     model: str = ""
     references: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the endpoint's own, handed on as they are."""
     filename: str = ""
+    """How its file is to be called, without the ending; empty: by the run's pattern."""
     folder: str = ""
+    """The folder below the run's that its file goes to."""
     extra: Mapping[str, str] = field(default_factory=dict)
     """The input's own other columns, carried through to the manifest."""
     line: int = 0

@@ -80,6 +80,7 @@ class JumpingClock:
     """Nominal time on a `JumpingLoop`; only waiting moves it."""
 
     start: float = START
+    """Nominal Unix seconds at the beginning."""
     _loop: asyncio.AbstractEventLoop | None = None
     _began: float = 0.0
     skew: float = 0.0
@@ -145,28 +146,45 @@ class FakeProvider:
     """
 
     now: Callable[[], float]
+    """The clock's time, nominal Unix seconds."""
     seconds: Callable[[str], float] = lambda _prompt: 10.0
+    """How long it works on a prompt's picture, nominal seconds."""
     script: Callable[[Asked, int], Fate | ServiceError] = lambda _asked, _number: "made"
+    """The fate of each submit."""
     slots: int = 5
+    """Tasks that it runs at once; the rest waits."""
     rate: float | None = None
+    """Submits a nominal second; None: no limit."""
     caps: Capabilities = field(
         default_factory=lambda: Capabilities(
             lanes=("async",), queues_excess=True, lists_tasks=True, list_lag_s=2.0, typical_s=10.0
         )
     )
+    """What it says that it can do."""
     cost: Price = field(default_factory=lambda: Price(0.2, "CNY", "estimated", "2026-11-01"))
+    """What one picture costs."""
     poll_errors: Callable[[int], ServiceError | None] = lambda _number: None
+    """The error of the number-th poll, or None."""
     failure: ServiceError | None = None
+    """What every submit raises while it is set."""
     model: str = "fake-1"
+    """Its model's name."""
     record_life_s: float = 86400.0
     """How long the service knows a task, nominal seconds."""
     tasks: dict[str, FakeTask] = field(default_factory=dict)
+    """Every task, by its ticket."""
     submits: int = 0
+    """Submits so far."""
     polls: int = 0
+    """Polls so far."""
     looks: int = 0
+    """List calls so far."""
     most_at_once: int = 0
+    """Most tasks that ran at one time."""
     before_answer: Callable[[], Awaitable[None]] | None = None
+    """Awaited after a submit was accepted and before it is answered."""
     strangers: list[Seen] = field(default_factory=list)
+    """Tasks of another program, in its list."""
 
     def capabilities(self) -> Capabilities:
         """See `endpoint.Provider`."""

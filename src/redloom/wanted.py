@@ -20,13 +20,19 @@ class RunOptions:
     """What holds for every picture of a run unless its prompt says otherwise."""
 
     model: str = ""
+    """Another model of the endpoints; empty: their own."""
     size: str = ""
+    """``1024x1024``, ``1024*1024`` or a ratio such as ``3:4``; empty: the endpoint's own."""
     seed: int | None = None
     negative: str = ""
     n: int = 1
+    """How many different pictures of each prompt."""
     options: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the endpoint's own, handed on as they are."""
     in_doubt: str = "wait"
+    """``wait``, ``resubmit`` or ``fail``: what to do where nobody knows whether it was bought."""
     delivery: Mapping[str, Any] = field(default_factory=dict)
+    """How files are delivered: ``format``, ``also``, ``metadata`` (`image.Delivery`)."""
     take: int = 1
     """Another number asks for fresh pictures of prompts that the store already has."""
     retries: int | None = None
