@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from helpers.terminal import Service, manifest, prompts
+from helpers.waiting import pause
 
 ROOT = Path(__file__).resolve().parents[1]
 SECRETS = {
@@ -157,7 +158,7 @@ def asked(client: httpx.Client) -> Iterator[httpx.Response]:
     run = made.json()["id"]
     ends = time.monotonic() + 60
     while client.get(f"/api/runs/{run}").json()["state"] != "done" and time.monotonic() < ends:
-        time.sleep(0.1)
+        pause(0.1)
     for path in (
         f"/api/runs/{run}", f"/api/runs/{run}/rows", f"/api/runs/{run}/export.zip", f"/api/runs/{run}/report",
         f"/api/runs/{run}/manifest.csv", "/api/runs", "/api/settings", "/api/money", "/api/endpoints", "/v1/models",

@@ -38,7 +38,10 @@ def licence_of(name: str) -> tuple[str, float]:
         for one in said.get_all("Classifier") or ()
         if one.startswith("License")
     ]
-    told = said.get("License-Expression") or said.get("License") or "; ".join(kinds)
+    named = said.get("License")
+    if named == "UNKNOWN":
+        named = ""
+    told = said.get("License-Expression") or named or "; ".join(kinds)
     words = told.split("\n")[0].strip()
     if "Mozilla" in words:
         words = "MPL-2.0"

@@ -54,6 +54,7 @@ The way of one picture, in the order that it goes
     download      result to bytes on disk, whole and verified or not at all
     image         the finished picture: store, derived formats
     rebuild       a damaged or lost journal, built again from itself, store and sidecars
+    result        what a caller gets of one wanted picture
     examine       one look at a finished picture: thumbnail, fingerprint, doubts
     finish        from a finished task to a file and an outcome on record
     floor         what the work on one picture asks of the carrier

@@ -20,7 +20,7 @@ import hashlib
 import json
 import random
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -35,13 +35,14 @@ from .errors import BadInput, BadSettings, WorkspaceError
 from .events import Ended, Event, Stopped, Stream, Watcher
 from .finish import Finisher, pauses
 from .image import Store
-from .job import AGAIN, JobStatus
+from .job import AGAIN
 from .journal import Journal, Row, Witness
 from .making import Soften
 from .memory import share_pools
 from .previews import Previews
 from .prompt import Prompt, prompts_of
 from .records import NewJob, Records, Run, new_run_id
+from .result import Result, result_of
 from .retry import Policy
 from .route import Live
 from .takeover import check_age, unfinished_files
@@ -62,43 +63,6 @@ FOLLOW_S = 0.4
 """Real seconds between looks of a follower at the journal."""
 GATHER_S = 0.02
 """The same where results come fast: one look brings them all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The outcome of one wanted picture."""
-
-    run: str
-    row: int
-    take: int
-    status: JobStatus
-    prompt: str
-    """The words as asked."""
-    path: Path | None = None
-    """The verified file: in the run's folder, else in the store."""
-    image_url: str = ""
-    """The service's own link; it expires."""
-    file: str = ""
-    """The delivered file, relative to the run's folder; empty without a folder or a picture."""
-    endpoint: str = ""
-    model: str = ""
-    task_id: str = ""
-    attempts: int = 0
-    """Paid tries that were begun, the last included."""
-    price: float | None = None
-    currency: str = ""
-    code: str = ""
-    """Why there is no picture: the error's code, as troubleshooting has it."""
-    error: str = ""
-    """The same as a sentence, in the language that the run was recorded in."""
-    flags: str = ""
-    """Doubts about a picture that is there, joined by blanks, such as ``blank
-    near-duplicate:17``."""
-
-    @property
-    def ok(self) -> bool:
-        """Whether there is a picture."""
-        return self.status in ("ok", "duplicate")
 
 
 class Engine:
@@ -504,23 +468,7 @@ class Engine:
 
     def result_of(self, row: Row) -> Result:
         """A result from a row of the journal's ``outcomes_since``."""
-        about = json.loads(row["result"]) if row["result"] else {}
-        request = json.loads(row["request"])
-        return Result(
-            run=row["run"], row=row["row"], take=row["take"], status=row["status"],
-            prompt=request.get("prompt", ""), path=self._path(row), image_url=about.get("url", ""),
-            file=row["file"], endpoint=row["endpoint"] or "", model=row["served"] or "",
-            task_id=row["ticket_id"] or "", attempts=row["tries"], price=row["price"],
-            currency=row["currency"] or "", code=row["code"], error=row["error"], flags=row["flags"],
-        )  # fmt: skip
-
-    def _path(self, row: Row) -> Path | None:
-        if row["file"] and row["out"]:
-            return Path(str(row["out"]), str(row["file"]))
-        if not row["image"]:
-            return None
-        image = self.store.find(row["image"])
-        return None if image is None else image.path
+        return result_of(row, self.store)
 
     # control, from this process or another
 

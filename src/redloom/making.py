@@ -76,8 +76,7 @@ from .timing import CALM
 log = logging.getLogger("redloom")
 T = TypeVar("T")
 IMPATIENT = 0.02
-"""Seconds of delay that a status query is worth until a run has its first picture: a person looks
-whether it is going well, and the account's query limit has room then."""
+"""Seconds of delay that a query is worth until a run has its first picture: a person looks."""
 IN_PERSON = 10
 """Priority from which a person is waiting for the run's pictures."""
 Soften = Callable[[str, str], Awaitable[str]]

@@ -29,6 +29,7 @@ def on_disk() -> Iterator[None]:
 
 
 def names_in(folder: Path) -> set[str]:
+    """Names of which the folder has something, the folder made where it is missing. Raises DiskFull."""
     with on_disk():
         private.folder(folder)
         return {path.name.split(".")[0] for path in folder.iterdir()}
@@ -47,22 +48,26 @@ def left_over(folder: Path, name: str) -> Path | None:
 
 
 def size_of(path: Path) -> int:
+    """Bytes of a file. Raises DiskFull."""
     with on_disk():
         return path.stat().st_size
 
 
 def remove(path: Path | None) -> None:
+    """Remove a file that may be gone already. Raises DiskFull."""
     with on_disk():
         if path is not None:
             path.unlink(missing_ok=True)
 
 
 def open_part(part: Path, offset: int) -> BinaryIO:
+    """An unfinished file, opened to go on behind ``offset`` bytes, or anew at 0. Raises DiskFull."""
     with on_disk():
         return open(part, "ab" if offset else "wb", buffering=0, opener=private.opener)
 
 
 def write_all(file: BinaryIO, data: bytearray) -> None:
+    """All of ``data``, however little the system takes at a time. Raises DiskFull."""
     with on_disk():
         view = memoryview(data)
         while view:
@@ -70,11 +75,13 @@ def write_all(file: BinaryIO, data: bytearray) -> None:
 
 
 def finish_part(file: BinaryIO | None, part: Path, offset: int, data: bytearray) -> None:
+    """The last bytes, and the file closed; opened first where nothing was written yet. Raises DiskFull."""
     with on_disk(), file or open_part(part, offset) as last:
         write_all(last, data)
 
 
 def set_down(part: Path, data: bytes) -> None:
+    """Bytes that are there as a file of their own. Raises DiskFull."""
     with on_disk():
         private.folder(part.parent)
         part.unlink(missing_ok=True)

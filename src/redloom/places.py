@@ -37,6 +37,7 @@ class Places:
         return " ".join(f"{live.name}: {live.gate.stopped}" for live in self.of(carried))
 
     def of(self, carried: Carried) -> list[Live]:
+        """The run's own endpoints, as far as this process has them."""
         spare = carried.chain
         return [live for live in self.allowed(carried) if live.name not in spare]
 

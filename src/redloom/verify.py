@@ -127,6 +127,7 @@ def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
 
 
 def expired() -> LinkExpired:
+    """The error for a link that no longer gives the picture."""
     return LinkExpired(
         "图片链接已失效。图片已付费；任务记录还在时可以取得新链接，不会重新购买。",
         "The picture's link is no longer good. It is paid for; while the task's record lives a "

@@ -29,6 +29,7 @@ from helpers.chaos import HERE, hits
 from helpers.command import set_by
 from helpers.driver import KEY
 from helpers.line import Line
+from helpers.waiting import pause
 from redloom.emulators.ledger import Ledger, read_ledger
 
 SPEED = 30.0
@@ -228,7 +229,7 @@ class Storm:
             until = time.monotonic() + pause_s
             while time.monotonic() < until:
                 self._attend()
-                time.sleep(0.05)
+                pause(0.05)
             self._play(kind)
 
     def _attend(self) -> None:
@@ -308,13 +309,13 @@ class Storm:
         if program is None or not program.runs or program.process is None:
             return False
         program.process.send_signal(signal.SIGSTOP)
-        time.sleep(self.rng.uniform(0.3, 1.5))
+        pause(self.rng.uniform(0.3, 1.5))
         program.process.send_signal(signal.SIGCONT)
         return True
 
     def _break(self, how: Any) -> bool:
         self.line.set(how)
-        time.sleep(self.rng.uniform(0.2, 0.8 if how == "stall" else 1.5))
+        pause(self.rng.uniform(0.2, 0.8 if how == "stall" else 1.5))
         self.line.set("through")
         return True
 
@@ -332,7 +333,7 @@ class Storm:
             while True:
                 file.write(b"\0" * 4096)
                 file.flush()
-        time.sleep(self.rng.uniform(0.3, 1.0))
+        pause(self.rng.uniform(0.3, 1.0))
         ballast.unlink()
         return True
 
@@ -387,7 +388,7 @@ class Storm:
                 self._call("POST", f"/api/runs/{self._run}/resume")
             if state == "done":
                 return
-            time.sleep(0.3)
+            pause(0.3)
         raise AssertionError(f"the server's run does not come to its end: {shown}")
 
     def end_service(self) -> None:

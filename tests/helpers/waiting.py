@@ -19,3 +19,8 @@ def until(what: Callable[[], object], wanted: str = "", within_s: float = 40.0) 
     while not what():
         assert time.monotonic() < ends, f"it did not come to that: {wanted}"
         time.sleep(LOOK_S)
+
+
+def pause(seconds: float = LOOK_S) -> None:
+    """Between two looks of a test that does something at each of them."""
+    time.sleep(seconds)

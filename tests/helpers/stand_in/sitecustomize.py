@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-import time
+import threading
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -64,7 +64,7 @@ class Maker:
     def make(self, call: dict[str, Any], items: list[dict[str, Any]], _ended: Any) -> None:
         """A batch, one picture after another."""
         for item in items:
-            time.sleep(SECONDS)
+            threading.Event().wait(SECONDS)
             if item["id"] not in self._cancelled:
                 self._finished(item, Pixels(item["prompt"], call["width"], call["height"]), {})
 
