@@ -47,6 +47,22 @@ def photo(sha: str, identity: str, width: int, height: int, labels: object = ())
 
 
 @functools.cache
+def _jpeg(width: int, height: int) -> bytes:
+    """The same picture as a JPEG of quality 90, some 600 KB."""
+    out = io.BytesIO()
+    head, rest = _photo(width, height)
+    with Image.open(io.BytesIO(head + rest)) as picture:
+        picture.save(out, "JPEG", quality=90)
+    return out.getvalue()
+
+
+def jpeg(sha: str, identity: str, width: int, height: int, labels: object = ()) -> bytes:
+    """A JPEG as heavy as a model's, other bytes for each task (a comment segment)."""
+    data, note = _jpeg(width, height), sha.encode() + identity.encode()
+    return data[:2] + b"\xff\xfe" + (len(note) + 2).to_bytes(2, "big") + note + data[2:]
+
+
+@functools.cache
 def _photo(width: int, height: int) -> tuple[bytes, bytes]:
     """The same pixels for all, compressed once: what comes before and after the task's own chunk."""
     rng = random.Random(7)
@@ -58,10 +74,10 @@ def _photo(width: int, height: int) -> tuple[bytes, bytes]:
     return data[:33], data[33:]  # behind the signature and IHDR
 
 
-def serve(ready: Any, size: Literal["small", "photo"] = "small") -> None:
-    """The service, until killed. ``size``: small (64 pixels) or photo (1280 x 1280, 24 bits)."""
-    if size == "photo":
-        vars(dashscope_files)["picture"] = photo
+def serve(ready: Any, size: Literal["small", "photo", "jpeg"] = "small") -> None:
+    """The service, until killed. ``size``: small (64 pixels), photo or jpeg (1280 x 1280, 24 bits)."""
+    if size != "small":
+        vars(dashscope_files)["picture"] = photo if size == "photo" else jpeg
 
     async def main() -> None:
         settings = Emulated(
@@ -137,7 +153,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=2000)
     parser.add_argument("--at-once", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--size", choices=["small", "photo"], default="small")
+    parser.add_argument("--size", choices=["small", "jpeg", "photo"], default="small")
     asked = parser.parse_args()
     collect_rarely()  # as `redloom batch` does; the bare loop gains by it too
     ready: Any = multiprocessing.Queue()

@@ -17,6 +17,7 @@ import heapq
 import itertools
 import os
 import re
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -62,6 +63,8 @@ __all__ = ["Downloads", "Fetched", "Rules", "own_host", "sweep", "verify"]
 CHUNK = 256 * 1024
 IN_MEMORY = 32 * 1024 * 1024
 """Bytes of bodies that may wait in memory, all together, to be verified; others go to the disk."""
+WRITERS = 4
+"""Threads that may wait for the disk while others decode."""
 MAX_REDIRECTS = 5
 FRESH_LINKS = 2
 """Renewed links that are followed at once; later ones wait like any other try."""
@@ -96,7 +99,7 @@ class Downloads:
     """Fetches pictures into ``folder``, ``at_once`` at a time, and verifies them.
 
     ``pauses(k)`` is the pause in nominal seconds before try k+1, None to give up after try k.
-    ``decoders`` bounds the worker threads that decode, hash and sync. ``resolve`` replaces the
+    ``decoders`` bounds the worker threads that decode and hash at one time. ``resolve`` replaces the
     system's resolver in judging public hosts.
     """
 
@@ -115,7 +118,8 @@ class Downloads:
         self._pauses = pauses
         self._gate = Gate(at_once)
         self._at_once = at_once
-        self._decoding = asyncio.Semaphore(decoders)
+        self._decoding = threading.BoundedSemaphore(decoders)
+        self._finishing = asyncio.Semaphore(decoders + WRITERS)
         self._resolve = resolve
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._in_memory = 0
@@ -179,7 +183,7 @@ class Downloads:
     async def _taken(self, came: Path | Body, name: str, how: tuple[Any, ...]) -> Fetched:
         """Verified, and where the caller wants it."""
         try:
-            async with self._decoding:
+            async with self._finishing:
                 fetched = await offload(self._take, came, *how)
         finally:
             if isinstance(came, Body):
@@ -198,10 +202,12 @@ class Downloads:
         keep: Keep | None,
     ) -> Fetched:
         """Verify what came and hand it to ``keep``. For a thread."""
-        if isinstance(came, Body):
-            fetched = verify_bytes(bytes(came.data), self._folder / name, size, max_pixels, look)
-        else:
-            fetched = verify(came, name, size, max_pixels, look)
+        with self._decoding:
+            if isinstance(came, Body):
+                place = self._folder / name
+                fetched = verify_bytes(bytes(came.data), place, size, max_pixels, look)
+            else:
+                fetched = verify(came, name, size, max_pixels, look)
         if keep is not None:
             try:
                 keep(fetched)
