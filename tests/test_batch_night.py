@@ -120,7 +120,7 @@ def test_a_dry_run_opens_no_socket(service: Service) -> None:
     assert "4 prompts, 7 pictures wanted, 1 invalid" in said
     assert "wan2.6-t2i × 2 = ¥0.40" in said
     assert "wan2.2-t2i-flash × 2 = ¥0.28" in said
-    assert "my-own-model × 2 = ? (price unknown)" in said
+    assert "my-own-model × 2 = ? (price unknown" in said
     assert "about ¥0.68" in said
     assert "unknown" in said.splitlines()[-1]
     assert "line 4" in said

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.slow
 AGAIN = ("soften", "end job", "reopen", "own run", "set policy")
 CONTROL = ("run cancelled", "cancel")
 ELSEWHERE = {"made", "note", "forget", *EARLY, *MONEY, *UNHAPPY}
+GIVEN_UP = "abandon"
 NO_MONEY = {"allow softening", "leave out", "extend", "run done"}
 """One statement each, before anything is asked for or when nothing is left to be."""
 
@@ -32,7 +33,7 @@ def test_every_label_is_killed_at_somewhere() -> None:
     source = Path(redloom.records.__file__).read_text("utf-8")
     labels = set(re.findall(r'(?:, |^ +)f?"([a-z{} ]+)"\s*\)', source, re.MULTILINE))
     labels = {label for label in labels if "{" not in label} | {"run cancelled"}
-    killed = {*AGAIN, *CONTROL, *ELSEWHERE, *NO_MONEY}
+    killed = {*AGAIN, *CONTROL, *ELSEWHERE, *NO_MONEY, GIVEN_UP}
     assert labels - killed == set(), labels - killed
 
 
@@ -98,3 +99,12 @@ def test_killed_where_a_lost_picture_is_forgotten(tmp_path: Path) -> None:
         around(world, "forget", out=str(tmp_path / "out2"))
         world.until_over(out=str(tmp_path / "out2"))
         held(world, "ok", copies=2)
+
+
+def test_killed_where_a_doubt_is_given_up(tmp_path: Path) -> None:
+    """Who asked that doubts fail: the row ends, whatever was bought for it is bought once."""
+    driver = {"in_doubt": "fail"}
+    with World(tmp_path, prompts(20), {"faults": "answer_lost=0.4", "seed": 3}, driver) as world:
+        around(world, GIVEN_UP)
+        world.until_over()
+        held(world, "ok", "failed")

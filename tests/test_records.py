@@ -316,9 +316,9 @@ def test_only_a_doubt_without_a_ticket_is_given_up(tmp_path: Path) -> None:
         task = await records.intend(intent_of(job))
         await records.doubt(task, START, "lost", "")
         await records.accept(task, "t-1", "{}", START)
-        assert not await records.abandon(task, START)
+        assert not await records.abandon(task, START, None)
         await records.back_to_doubt(task, "other-words")
-        assert await records.abandon(task, START)
+        assert await records.abandon(task, START, None)
         row = await records.task(task)
         assert row is not None
         assert (row["state"], row["billed"]) == ("abandoned", "maybe")

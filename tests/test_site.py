@@ -66,7 +66,7 @@ def test_a_broken_link_and_a_page_left_out_stop_the_build(tmp_path: Path) -> Non
     """`make docs` does not pass over a link to nowhere or a page that no list names."""
     for name in ("mkdocs.yml", "README.md", "README.zh-CN.md", "CHANGELOG.md"):
         shutil.copy(ROOT / name, tmp_path)
-    for page in ROOT.glob("CONTRIBUTING*.md"):
+    for page in (*ROOT.glob("CONTRIBUTING*.md"), ROOT / "SECURITY.md"):
         shutil.copy(page, tmp_path)
     for name in ("docs", "tools"):
         shutil.copytree(ROOT / name, tmp_path / name)

@@ -35,7 +35,12 @@ LINE = 88
 LIBRARY: tuple[tuple[Text, dict[str, str | None]], ...] = (
     (
         Text("引擎", "The engine"),
-        {"engine": "generate Engine Result", "wanted": "RunOptions", "prompt": "Prompt"},
+        {
+            "engine": "generate Engine",
+            "result": "Result",
+            "wanted": "RunOptions",
+            "prompt": "Prompt",
+        },
     ),
     (
         Text("RedBookContentGen 的名字", "RedBookContentGen's names"),

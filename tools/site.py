@@ -25,6 +25,7 @@ MOVED = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
     "CONTRIBUTING.zh-CN.md": "contributing.zh-CN.md",
+    "SECURITY.md": "reporting.md",
     "docs/README.md": "guides.md",
 }
 """Where pages of the repository stand in the site, apart from those that stay in docs/."""

@@ -117,7 +117,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Engine": "engine",
-    "Result": "engine",
+    "Result": "result",
     "RunOptions": "engine",
     "generate": "engine",
     "Prompt": "prompt",

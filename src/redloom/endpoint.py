@@ -98,6 +98,7 @@ class Told:
     at_most_per_second: float | None = None
     """What may be asked for by one count of several: never exceeded, and not begun with."""
     concurrency: int | None = None
+    """Tasks that it runs at once."""
     waiting: int | None = None
     """Tasks that may wait there beyond those."""
 

@@ -440,14 +440,13 @@ class Maker:
                 lost.carried, lost.job, "in-doubt", "answer-lost", text, lost.task, lost.live
             )
             return
-        if not await self.surely(self.records.abandon(lost.task, self.clock.now())):
+        end = JobEnding.of(lost.job.id, "failed", self.clock.now(), "answer-lost", text, lost.task)
+        outcome = end if policy == "fail" else None
+        if not await self.surely(self.records.abandon(lost.task, end.ended, outcome)):
             self.floor.free_key(lost.job)
             await self.being_made(lost.carried, lost.job)
-            return
-        if policy == "fail":
-            await self.end_job(
-                lost.carried, lost.job, "failed", "answer-lost", text, lost.task, lost.live
-            )
+        elif outcome is not None:
+            self.floor.outcome(lost.carried, lost.job, outcome, lost.live, (None, ""))
         else:
             self.floor.free_key(lost.job)
             lost.carried.put_back(lost.job)
@@ -518,9 +517,7 @@ class Maker:
         task: int | None = None,
         live: Live | None = None,
     ) -> None:
-        ending = JobEnding(
-            id=job.id, status=status, ended=self.clock.now(), task=task, code=code, error=str(text)
-        )
+        ending = JobEnding.of(job.id, status, self.clock.now(), code, text, task)
         await self.surely(self.records.end_job(ending))
         self.floor.outcome(carried, job, ending, live, (None, ""))
 

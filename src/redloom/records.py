@@ -385,9 +385,19 @@ class Records:
 
         return await self.journal.do(prove, "void")
 
-    async def abandon(self, task: int, at: float) -> bool:
-        """A doubt is given up unsettled; False where it has a ticket, a picture, an end by now."""
-        return await self.journal.do(lambda db: db.run("abandon", id=task, at=at), "abandon") > 0
+    async def abandon(self, task: int, at: float, job: JobEnding | None) -> bool:
+        """A doubt is given up unsettled, and its job ends so, in one commit: between two, a crash
+        would have the job asked for again. None: it is to be. False, and nothing changed, where the
+        task has a ticket, a picture, an end by now.
+        """
+
+        def give_up(db: Db) -> bool:
+            gone = db.run("abandon", id=task, at=at) > 0
+            if gone and job is not None:
+                _end_job(db, job)
+            return gone
+
+        return await self.journal.do(give_up, "abandon")
 
     async def open_intents(self, account: str, since: float, until: float, now: float) -> list[Row]:
         """Intents and doubts, given up ones too, whose window overlaps [since, until]."""

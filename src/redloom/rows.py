@@ -1,6 +1,6 @@
 """What the journal keeps, as values: runs, jobs, tasks and their ends, pictures.
 
-May import: job, journal.
+May import: job, journal, lang.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from .job import JobStatus, Request, request_from_json
 from .journal import Row
+from .lang import Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +168,13 @@ class JobEnding:
     flags: str = ""
     code: str = ""
     error: str = ""
+
+    @classmethod
+    def of(
+        cls, job: int, status: JobStatus, ended: float, code: str, text: Text, task: int | None
+    ) -> JobEnding:
+        """The end of a job that has no picture."""
+        return cls(id=job, status=status, ended=ended, task=task, code=code, error=str(text))
 
 
 class Known(NamedTuple):

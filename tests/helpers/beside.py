@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from redloom.clock import SystemClock
+from redloom.emulators.contract import serve_until_cancelled
 from redloom.emulators.ledger import Purchase, read_ledger
 from redloom.emulators.service_time import ServiceTime
 
@@ -33,6 +34,7 @@ def beside(module: Any, ledger: Path, **options: Any) -> Iterator[Beside]:
     emulated = module.Emulated(
         latency=QUICK, submit_per_second=0, ledger_path=ledger, picture_size="small", **options
     )
+    emulator = module.Emulator(emulated, SystemClock())
     loop, up = asyncio.new_event_loop(), threading.Event()
     addresses: list[str] = []
 
@@ -40,7 +42,7 @@ def beside(module: Any, ledger: Path, **options: Any) -> Iterator[Beside]:
         addresses.append(url)
         up.set()
 
-    work = loop.create_task(module.serve(emulated, SystemClock(), ready))
+    work = loop.create_task(serve_until_cancelled(emulator, ready))
     thread = threading.Thread(target=loop.run_until_complete, args=(asyncio.wait([work]),))
     thread.start()
     try:

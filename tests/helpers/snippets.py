@@ -67,7 +67,7 @@ ELSEWHERE = (
 """Blocks that another test runs: family of pages, kind, words one of which is in them, which test."""
 
 BEFORE = {
-    "operating": "redloom batch prompts.txt --out pictures",
+    "operating": "redloom batch prompts.txt --out pictures; mkdir more-pictures",
     "troubleshooting": "redloom batch prompts.txt --out pictures",
     "report": "redloom batch prompts.txt --out out/pictures",
     "note": "redloom note examples/hutong.txt --offline --out out/hutong",

@@ -78,21 +78,22 @@ def another_lies_there(plan: Plan, workspace: Path) -> bool:
     """Whether the folder is another run's, so that this command would end without asking for it."""
     if plan.given["extend"] or plan.given["overwrite"]:
         return False
-    there = asyncio.run(_runs_there(plan, workspace))
+    there = _runs_there(plan, workspace)
     return bool(there) and all(run.digest != plan.digest for run in there)
 
 
-async def _runs_there(plan: Plan, workspace: Path) -> list[Run]:
+def _runs_there(plan: Plan, workspace: Path) -> list[Run]:
     from redloom.engine import absolute
     from redloom.journal import Journal
-    from redloom.records import Records
+    from redloom.records import Run
 
     path = workspace / "journal.db"
     if not path.is_file():
         return []
     journal = Journal(path).open()
     try:
-        return await Records(journal).runs_into(absolute(plan.out))
+        rows = journal.read_now(lambda db: db.all("runs_into", out=absolute(plan.out)))
+        return [Run.of(row) for row in rows]
     finally:
         journal.close()
 
