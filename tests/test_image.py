@@ -290,7 +290,7 @@ def test_another_engine_clearing_the_downloads_folder_costs_nothing(
     swept: list[Path] = []
 
     def sweeping(source: Path, target: Path) -> None:
-        if len(swept) < 2:  # `_in_folder` tries each move twice
+        if len(swept) <= image_module.SWEPT:  # all the tries of one move
             swept.append(source)
             source.unlink(missing_ok=True)
         move(source, target)
@@ -299,3 +299,22 @@ def test_another_engine_clearing_the_downloads_folder_costs_nothing(
     assert store.put(came).path.read_bytes() == data
     assert swept
     assert not list((tmp_path / "partial").iterdir())
+
+
+def test_a_start_that_sweeps_the_folder_is_outlived(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run of the folder begins, twice, while a picture is being written into a new one."""
+    image, replace = stored(tmp_path, encoded(noise())), os.replace
+    swept: list[str] = []
+
+    def sweeping(source: str, target: Path) -> None:
+        if len(swept) < 2:
+            swept.append(source)
+            clear_parts(target.parent)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", sweeping)
+    deliver(image, tmp_path / "new" / "1.png", About(prompt="a"))
+    assert len(swept) == 2
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["1.png", "1.png.json"]

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image as Pixels
 
 Size = tuple[int, int]
+SWEPT = 3
+"""How often a half file may be swept from under a writer, after which it is the disk's fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +290,7 @@ def _write_then_move(data: bytes, part: Path, target: Path) -> None:
     """Bytes into the store by way of the downloads folder, which another engine, to whom this one
     seemed dead, may clear of our half file meanwhile: then once more.
     """
-    for tries_left in (2, 1, 0):
+    for tries_left in reversed(range(SWEPT)):
         try:
             _write_durably(str(part), data, private.FILE)
             _in_folder(target.parent, lambda: _move(part, target), private.folder)
@@ -319,11 +321,14 @@ def _in_folder(
     missing, or where the start of another run has swept our half file away.
     """
     made: list[Path] = []
-    try:
-        work()
-    except FileNotFoundError:
-        made = _make_folder(folder, make)
-        work()
+    for tries_left in reversed(range(SWEPT + 1)):
+        try:
+            work()
+            break
+        except FileNotFoundError:
+            if not tries_left:
+                raise
+            made += _make_folder(folder, make)
     for one in (folder, *made):
         _sync_folder(one)
 
