@@ -98,6 +98,30 @@ def test_a_flaw_is_noticed(
         cases["a wrong key stops the endpoint[async]"].check(subject, tmp_path / "3")
 
 
+def test_a_failed_case_says_what_was_answered(
+    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error that no case expects: its kind, what the case holds, the stand-in's own answer."""
+    monkeypatch.setattr(subject.emulator.Emulator, "key_of", lambda *_: "another")
+    cases = {str(case): case for case in conformance.CASES}
+    with pytest.raises(conformance.NotConforming) as failed:
+        cases["a picture is made and bought once[async]"].check(subject, tmp_path)
+    said = str(failed.value)
+    assert said.startswith("inkstone, a picture is made and bought once[async]: KeyRefused")
+    assert "What is to hold: The happy way" in said
+    assert 'POST /pictures → 401 {"error":"bad_key"}' in said
+
+
+def test_a_wait_that_is_dropped_is_noticed(
+    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service says Retry-After, the provider does not pass it on: a case fails."""
+    monkeypatch.setattr("redloom.endpoint.Answer.retry_after_s", lambda _: None)
+    cases = {str(case): case for case in conformance.CASES}
+    with pytest.raises(conformance.NotConforming, match="retry_after_s is None"):
+        cases["its rate is felt as throttled[async]"].check(subject, tmp_path)
+
+
 @pytest.mark.parametrize("call", ["submit", "waiting", "poll", "check", "key"])
 def test_its_answers_may_be_spoilt(subject: Subject, call: str, tmp_path: Path) -> None:
     """What is asked of the providers of this repository is true of the example too."""
