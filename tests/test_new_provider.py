@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -129,6 +130,20 @@ def test_its_answers_may_be_spoilt(subject: Subject, call: str, tmp_path: Path) 
         fuzz.test_every_spoilt_acceptance(subject, tmp_path)
     else:
         fuzz.test_a_spoilt_answer_to_a_question(subject, call, tmp_path)
+
+
+def test_its_codes_get_into_the_table(subject: Subject) -> None:
+    """tools/troubleshooting.py finds ``CODES`` of a provider that is one file, by itself."""
+    place = DOCS.parent / "tools" / "troubleshooting.py"
+    spec = importlib.util.spec_from_file_location("troubleshooting", place)
+    assert spec is not None
+    assert spec.loader is not None
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    for lang in ("en", "zh"):
+        lines = tool.services(lang).splitlines()
+        assert "| Inkstone | `throttled` | `slow_down` |" in lines
+        assert "| Inkstone | `account-empty` | `no_credit` |" in lines
 
 
 def test_its_stand_in_has_an_answer_for_every_word(subject: Subject) -> None:
