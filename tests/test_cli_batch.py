@@ -146,6 +146,26 @@ def test_another_input_into_the_same_folder(service: Service) -> None:
     assert service.bought() == 4
 
 
+def test_a_plan_leaves_out_what_the_run_has_ended(service: Service) -> None:
+    """A refused row is not asked for again by the same command: its plan says so, and no price."""
+    service.begin("--faults", "@2:submit=refused")
+    prompts(service.folder, 3)
+    assert run(service, "batch", "p.txt", "--out", "X").returncode == 1
+    prompts(service.folder, 4)
+
+    def plan(*words: str) -> tuple[int, int, int]:
+        done = run(service, "batch", "p.txt", "--dry-run", "--json", *words)
+        event = json.loads(done.stdout.splitlines()[0])
+        return event["stored"], event["ended"], event["to_make"]
+
+    assert plan("--out", "X", "--extend") == (2, 1, 1)
+    assert plan("--out", "X", "--overwrite") == (2, 0, 2)
+    assert plan("--out", "Y") == (2, 0, 2)
+    assert run(service, "batch", "p.txt", "--out", "X", "--extend").returncode == 1
+    assert service.bought() == 3
+    assert plan("--out", "X") == (3, 1, 0)
+
+
 def test_a_limit_is_only_a_beginning(service: Service) -> None:
     """With --limit the first rows are made; without it the same run goes on."""
     service.begin()

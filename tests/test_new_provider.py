@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -11,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+import test_fuzz_providers as fuzz
 from redloom import conformance, emulators, providers
 from redloom.conformance import Case, Subject
+from redloom.emulators.shop_faults import SUBMIT_WORDS
 from redloom.settings import load_settings
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -96,6 +99,68 @@ def test_a_flaw_is_noticed(
         cases["a wrong key stops the endpoint[async]"].check(subject, tmp_path / "3")
 
 
+def test_a_failed_case_says_what_was_answered(
+    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error that no case expects: its kind, what the case holds, the stand-in's own answer."""
+    monkeypatch.setattr(subject.emulator.Emulator, "key_of", lambda *_: "another")
+    cases = {str(case): case for case in conformance.CASES}
+    with pytest.raises(conformance.NotConforming) as failed:
+        cases["a picture is made and bought once[async]"].check(subject, tmp_path)
+    said = str(failed.value)
+    assert said.startswith("inkstone, a picture is made and bought once[async]: KeyRefused")
+    assert "What is to hold: The happy way" in said
+    assert 'POST /pictures → 401 {"error":"bad_key"}' in said
+
+
+def test_a_wait_that_is_dropped_is_noticed(
+    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service says Retry-After, the provider does not pass it on: a case fails."""
+    monkeypatch.setattr("redloom.endpoint.Answer.retry_after_s", lambda _: None)
+    cases = {str(case): case for case in conformance.CASES}
+    with pytest.raises(conformance.NotConforming, match="retry_after_s is None"):
+        cases["its rate is felt as throttled[async]"].check(subject, tmp_path)
+
+
+@pytest.mark.parametrize("call", ["submit", "waiting", "poll", "check", "key"])
+def test_its_answers_may_be_spoilt(subject: Subject, call: str, tmp_path: Path) -> None:
+    """What is asked of the providers of this repository is true of the example too."""
+    if call == "submit":
+        fuzz.test_every_spoilt_acceptance(subject, tmp_path)
+    else:
+        fuzz.test_a_spoilt_answer_to_a_question(subject, call, tmp_path)
+
+
+def test_its_codes_get_into_the_table(subject: Subject) -> None:
+    """tools/troubleshooting.py finds ``CODES`` of a provider that is one file, by itself."""
+    place = DOCS.parent / "tools" / "troubleshooting.py"
+    spec = importlib.util.spec_from_file_location("troubleshooting", place)
+    assert spec is not None
+    assert spec.loader is not None
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    for lang in ("en", "zh"):
+        lines = tool.services(lang).splitlines()
+        assert "| Inkstone | `throttled` | `slow_down` |" in lines
+        assert "| Inkstone | `account-empty` | `no_credit` |" in lines
+
+
+def test_its_stand_in_has_an_answer_for_every_word(subject: Subject) -> None:
+    """The list of words that a new stand-in has to know is whole."""
+    words = {"no-key", "wrong-key", "key", "body", "unknown", *SUBMIT_WORDS.values()}
+    assert words == set(subject.emulator.NOES)
+
+
+def test_its_first_lines_say_what_it_imports() -> None:
+    """As tests/test_layout.py asks of every module."""
+    provider, stand_in, _ = blocks("providers.md")
+    rooms = set(re.findall(r"^from redloom\.(\w+)", provider, re.MULTILINE))
+    said = provider.split('"""')[1].partition("May import: ")[2]
+    assert rooms == set(re.findall(r"[a-z]+", said))
+    assert "May import: " in stand_in.split('"""')[1]
+
+
 def test_both_pages_show_the_same_code() -> None:
     """The Chinese page's code is the English page's."""
     assert blocks("providers.md") == blocks("providers.zh-CN.md")
@@ -108,7 +173,12 @@ def test_the_table_of_services_is_true(page: str) -> None:
     rows = re.findall(
         r"^\| `(\w+)` \|.*\| (.*?) \| (.*?) \|$", (DOCS / page).read_text("utf-8"), re.MULTILINE
     )
-    assert len(rows) >= 10
+    keyed = {
+        path.stem
+        for path in (DOCS.parent / "src" / "redloom" / "providers").glob("[a-z]*.py")
+        if providers.load(path.stem).DEFAULTS.key_variables
+    }
+    assert keyed <= {name for name, _, _ in rows}, "a provider has no row"
     for name, keys, addresses in rows:
         defaults = providers.load(name).DEFAULTS
         options = [v for names in defaults.option_variables.values() for v in names]

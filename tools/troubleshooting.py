@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import pkgutil
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -90,6 +91,18 @@ def tables() -> Iterator[tuple[str, Mapping[str, str]]]:
     for name, module, table in TABLES:
         found = importlib.import_module(f"redloom.providers.{module}")
         yield name, getattr(found, table)
+    yield from _plain_tables()
+
+
+def _plain_tables() -> Iterator[tuple[str, Mapping[str, str]]]:
+    """The tables of providers that are one file: ``CODES``, from a code to (error, words)."""
+    package = importlib.import_module("redloom.providers")
+    for name in sorted(found.name for found in pkgutil.iter_modules(package.__path__)):
+        if name.startswith("_"):
+            continue
+        module = importlib.import_module(f"{package.__name__}.{name}")
+        if codes := getattr(module, "CODES", None):
+            yield module.DEFAULTS.label.en, {code: kind.code for code, (kind, _) in codes.items()}
 
 
 def services(lang: str) -> str:
@@ -99,7 +112,7 @@ def services(lang: str) -> str:
     for name, table in tables():
         by_code: dict[str, list[str]] = defaultdict(list)
         for code, kind in table.items():
-            by_code[OF_KIND[kind]].append(f"`{code}`")
+            by_code[OF_KIND.get(kind, kind)].append(f"`{code}`")
         lines += [f"| {name} | `{ours}` | {' '.join(said)} |" for ours, said in by_code.items()]
     return "\n".join([*lines, ""])
 

@@ -243,6 +243,9 @@ UPDATE runs SET digest = :digest, complete = 0, state = 'open' WHERE id = :id;
 -- name: keys_of
 SELECT key FROM jobs WHERE run = :run;
 
+-- name: ended_keys
+SELECT key FROM jobs WHERE run = :run AND status IN ('refused', 'failed');
+
 -- name: set_priority
 UPDATE runs SET priority = :priority WHERE id = :id;
 

@@ -1,7 +1,7 @@
 """What a batch would do, before it does anything: endpoints, options, count and price.
 
 Nothing here opens a socket. May import: endpoint, image, naming, prompt, prompt_tables, wanted,
-cli.chain, cli.common, errors, lang, settings, prompt_files, job, money, route, journal, workspace,
+cli.chain, cli.common, engine, errors, lang, settings, prompt_files, job, money, route, journal, workspace,
 providers.
 """
 
@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from redloom.endpoint import Fitted, Price, Tools
 from redloom.errors import BadInput, Refused
@@ -27,6 +27,9 @@ from redloom.prompt_tables import column_of
 from redloom.route import nearest
 from redloom.settings import EndpointConfig, Settings
 from redloom.wanted import RunOptions, jobs_of
+
+if TYPE_CHECKING:
+    from redloom.journal import Db
 
 from .batch_remarks import Remarks
 from .chain import Spare, chain_of, chain_text, spare_of
@@ -67,6 +70,8 @@ class Plan:
     rows: int = 0
     """Records of the whole file, beyond ``--limit``."""
     stored: int = 0
+    over: int = 0
+    """Pictures that this very run has ended without, which only `redloom retry` asks for again."""
     columns: set[str] = field(default_factory=set)
     """The input's own other columns, of the first rows."""
     remarks: Remarks = field(default_factory=Remarks)
@@ -197,7 +202,7 @@ class Plan:
         chain = self.chain(settings)
         self.spares = [spare_of(settings.endpoint(name)) for name in chain]
         paid = [offer for offer in offers if offer.config.name not in chain]
-        with _Known(settings.workspace / "journal.db") as known:
+        with _Known(settings.workspace / "journal.db", self) as known:
             return Estimate.of(self._wanted(settings, paid, known))
 
     def _wanted(
@@ -209,6 +214,9 @@ class Plan:
             for request in _requests(prompt, options):
                 if known.has(request.key):
                     self.stored += 1
+                    continue
+                if known.over(request.key):
+                    self.over += 1
                     continue
                 offer, price, reason = dearest(request, offers)
                 if offer is None:
@@ -227,7 +235,7 @@ class Plan:
         common.emit(
             {"event": "plan", "records": self.records, "wanted": self.wanted, "invalid": self.invalid,
              "refused": self.remarks.refused, **self.remarks.record(),
-             "stored": self.stored, "to_make": estimate.count, "unknown_price": estimate.unknown,
+             "stored": self.stored, "ended": self.over, "to_make": estimate.count, "unknown_price": estimate.unknown,
              "total": {code: float(amount) for code, amount in estimate.total.parts},
              "models": [{"model": line.model, "count": line.count,
                          "each": None if line.each is None else str(line.each)} for line in estimate.lines],
@@ -241,11 +249,15 @@ class Plan:
         bad = self.invalid + self.remarks.refused
         spare_zh = f"，其中 {self.stored} 张已有或重复（不花钱）" if self.stored else ""
         spare_en = f", {self.stored} of them already there or twins (free)" if self.stored else ""
+        over_zh = f"，{self.over} 张已被拒或失败（要再做：redloom retry）" if self.over else ""
+        over_en = (
+            f", {self.over} ended refused or failed (again: redloom retry)" if self.over else ""
+        )
         bad_zh = f"，{bad} 条有误" if bad else ""
         bad_en = f", {bad} invalid" if bad else ""
         speak(
-            f"{self.records} 条提示词，要 {self.wanted} 张{spare_zh}{bad_zh} → {self.out}",
-            f"{self.records} prompts, {self.wanted} pictures wanted{spare_en}{bad_en} → {self.out}",
+            f"{self.records} 条提示词，要 {self.wanted} 张{spare_zh}{over_zh}{bad_zh} → {self.out}",
+            f"{self.records} prompts, {self.wanted} pictures wanted{spare_en}{over_en}{bad_en} → {self.out}",
         )
         self.remarks.tell(common, aloud=aloud, bad=bad)
         for line in estimate.lines:
@@ -424,15 +436,35 @@ def _requests(prompt: Prompt, options: RunOptions) -> Iterator[Request]:
 class _Known:
     """Which keys need no purchase: seen before in this input, or in the workspace's store."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, plan: Plan) -> None:
         self._path = path
+        self._plan = plan
         self._seen: set[bytes] = set()
+        self._over: set[bytes] = set()
 
     def __enter__(self) -> _Known:
         from redloom.journal import Journal
 
         self._journal = Journal(self._path) if self._path.is_file() else None
+        if self._journal is not None and not self._plan.given["overwrite"]:
+            self._over = self._journal.read_now(self._ended)
         return self
+
+    def _ended(self, db: Db) -> set[bytes]:
+        """What the run that lies in the folder has ended without a picture."""
+        from redloom.engine import absolute
+
+        runs = db.all("runs_into", out=absolute(self._plan.out))
+        mine = [run for run in runs if run["digest"] == self._plan.digest]
+        if not mine and self._plan.given["extend"]:
+            mine = runs
+        return {
+            _mark(row["key"]) for run in mine[:1] for row in db.all("ended_keys", run=run["id"])
+        }
+
+    def over(self, key: str) -> bool:
+        """Whether the run that this command goes on with has ended this picture, without one."""
+        return _mark(key) in self._over
 
     def __exit__(self, *_error: object) -> None:
         if self._journal is not None:
@@ -440,10 +472,14 @@ class _Known:
 
     def has(self, key: str) -> bool:
         """Whether the picture of this key is there or already counted."""
-        mark = bytes.fromhex(key.rpartition(":")[2][:24])
+        mark = _mark(key)
         if mark in self._seen:
             return True
         self._seen.add(mark)
         if self._journal is None:
             return False
         return self._journal.read_now(lambda db: db.one("image", key=key)) is not None
+
+
+def _mark(key: str) -> bytes:
+    return bytes.fromhex(key.rpartition(":")[2][:24])

@@ -245,6 +245,9 @@ async def its_rate_is_felt_as_throttled(rig: Rig) -> None:
     bought = len(rig.ledger.own())
     wait = error.retry_after_s
     must(wait is None or 0 <= wait <= 3600, f"it was told to wait {wait} s")
+    must(
+        wait is not None or not rig.told_to_wait, "Retry-After was told, but retry_after_s is None"
+    )
     await rig.clock.sleep(max(wait or 0.0, 15.0))
     await provider.submit(rig.asked(provider, "later"), rig.lane)
     rig.accepted(bought + 1)

@@ -1,6 +1,6 @@
 """A case, whom it is for, and how it is run.
 
-May import: clock, endpoint, providers, emulators, testing.
+May import: clock, errors, endpoint, providers, emulators, testing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Literal
 from redloom import emulators, providers
 from redloom.emulators.contract import Variant
 from redloom.endpoint import Capabilities, Defaults, Endpoint, Lane, Provider, Tools
+from redloom.errors import ServiceError
 from redloom.testing import run
 
 from .rig import KEY, NotConforming, Rig, must
@@ -128,14 +129,30 @@ class Case:
         return ""
 
     def check(self, subject: Subject, folder: Path) -> None:
-        """Try it; ``folder`` is for files. Raises NotConforming, saying what was expected."""
+        """Try it; ``folder`` is for files.
+
+        Raises NotConforming, which says what was expected and what the stand-in last answered.
+        """
         rig = Rig(subject.name, subject.provider, subject.emulator, subject.endpoint, folder)
         rig.settings.update(subject.variant.settings)
         if self.lane is not None:
             rig.lane = self.lane
         else:
             rig.lane = subject.capabilities().lanes[0]
-        run(rig.through(self.body))
+        try:
+            run(rig.through(self.body))
+        except (NotConforming, ServiceError) as error:
+            raise NotConforming(self._failure(subject, rig, error)) from error
+
+    def _failure(self, subject: Subject, rig: Rig, error: Exception) -> str:
+        """What to tell whoever writes the provider or its stand-in."""
+        what = str(error)
+        if isinstance(error, ServiceError):
+            what = f"{type(error).__name__} was raised where none should be: {error.text.en}"
+        lines = [f"{subject}, {self}: {what}", f"What is to hold: {self.says}"]
+        if rig.heard:
+            lines += ["What its stand-in answered last:", *(f"  {one}" for one in rig.heard)]
+        return "\n".join(lines)
 
 
 CASES: list[Case] = []

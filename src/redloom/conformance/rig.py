@@ -6,8 +6,10 @@ May import: prompt, clock, errors, endpoint, emulators, testing, engine.
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +19,7 @@ from redloom.emulators.ledger import Ledger, prompt_sha
 from redloom.emulators.pictures import picture, prompt_of_picture
 from redloom.emulators.service_time import ServiceTime
 from redloom.endpoint import (
+    Answer,
     Asked,
     Endpoint,
     Failed,
@@ -28,6 +31,7 @@ from redloom.endpoint import (
     Tools,
     Unknown,
     Waiting,
+    Wire,
 )
 from redloom.engine import Engine, Result
 from redloom.errors import (
@@ -61,6 +65,20 @@ def must(holds: object, otherwise: str) -> None:
         raise NotConforming(otherwise)
 
 
+class Overheard(Wire):
+    """A wire that notes what was asked and what came back, for the words of a failure."""
+
+    def __init__(self, rig: Rig, base_url: str, **more: Any) -> None:
+        super().__init__(base_url, **more)
+        self._rig = rig
+
+    async def _exchange(self, method: str, path: str, *more: Any) -> Answer:
+        answer = await super()._exchange(method, path, *more)
+        self._rig.heard.append(f"{method} {path} → {answer.status} {answer.text[:300]}".strip())
+        self._rig.told_to_wait = "Retry-After" in answer.headers
+        return answer
+
+
 @dataclass(eq=False)
 class Rig:
     """One case's world. ``settings`` are fields of ``Emulated``, changed before `start`."""
@@ -74,6 +92,10 @@ class Rig:
     clock: JumpingClock = field(default_factory=JumpingClock)
     settings: dict[str, Any] = field(default_factory=dict)
     url: str = ""
+    heard: deque[str] = field(default_factory=lambda: deque(maxlen=3))
+    """The last requests and what the stand-in answered, of providers that use `Tools.wire`."""
+    told_to_wait: bool = False
+    """Whether the last answer had a ``Retry-After``."""
     _running: list[Emulator] = field(default_factory=list)
     _providers: list[Provider] = field(default_factory=list)
 
@@ -142,7 +164,8 @@ class Rig:
     def provider(self, key: str = KEY, url: str = "") -> Provider:
         """One that speaks to the stand-in that runs, or to ``url``; closed at the end."""
         endpoint = self.endpoint_at(url or self.url)
-        provider: Provider = self.module.create(endpoint, Tools(key=key, clock=self.clock))
+        tools = Tools(key=key, clock=self.clock, wire=partial(Overheard, self))
+        provider: Provider = self.module.create(endpoint, tools)
         self._providers.append(provider)
         return provider
 
