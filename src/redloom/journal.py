@@ -190,7 +190,7 @@ class Journal:
         """Run a query on the reading connection here; sees all that is committed."""
         with self._read_lock, _translated(self.path):
             if self._reader is None:
-                self._reader = Db(connect(self.path, 1000))
+                self._reader = Db(connect(self.path, 500))
             return operation(self._reader)
 
     def glance(self, operation: Operation[T]) -> T:
@@ -315,7 +315,7 @@ def _shut(path: Path) -> None:
         private.shut_file(path.with_name(f"{path.name}{side}"))
 
 
-def connect(path: Path, cache_kib: int = 4000) -> sqlite3.Connection:
+def connect(path: Path, cache_kib: int = 2000) -> sqlite3.Connection:
     """A connection as the journal wants it: WAL, FULL, patient with other processes."""
     connection = sqlite3.connect(
         path,
