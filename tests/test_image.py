@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -318,3 +319,19 @@ def test_a_start_that_sweeps_the_folder_is_outlived(
     deliver(image, tmp_path / "new" / "1.png", About(prompt="a"))
     assert len(swept) == 2
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["1.png", "1.png.json"]
+
+
+def test_a_full_disk_leaves_no_half_file_of_a_picture_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store's write fails, in the system's words, and nothing of it lies in the downloads folder."""
+    came = verify_bytes(encoded(noise()), tmp_path / "partial" / "1-1", None, 10**8)
+
+    def full(_handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "partial").mkdir()
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskFull):
+        Store(tmp_path).put(came)
+    assert not list((tmp_path / "partial").iterdir())

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -32,9 +31,9 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
+from helpers.stateful import explore
 from redloom import looking, settle
 from redloom.carried import Purse
 from redloom.endpoint import Asked, Made, Outcome, Picture, Price, Ticket
@@ -365,26 +364,15 @@ def _tasks_of(engine: Engine) -> set[asyncio.Task[Any]]:
     return {task for task in found if not task.done()}
 
 
-def _explore(examples: int, steps: int, *, fixed: bool, shrink: bool = True) -> None:
-    phases = [Phase.generate, Phase.shrink] if shrink else [Phase.generate]
-    run_state_machine_as_test(
-        EngineMachine,
-        settings=settings(
-            max_examples=examples, stateful_step_count=steps, derandomize=fixed, deadline=None,
-            database=None, suppress_health_check=list(HealthCheck), phases=phases,
-        ),
-    )  # fmt: skip
-
-
 def test_whatever_happens_every_picture_is_bought_once() -> None:
     """Any order of asking, faults, kills and controls: the books agree, every row is settled."""
-    _explore(12, 30, fixed=True)
+    explore(EngineMachine, 12, 30, fixed=True)
 
 
 @pytest.mark.chaos
 def test_whatever_happens_at_length() -> None:
     """The same, other ones each time, and many more."""
-    _explore(300, 60, fixed=False)
+    explore(EngineMachine, 300, 60, fixed=False)
 
 
 def _lists_nothing(*_: Any, **__: Any) -> settle.Verdict:
@@ -413,4 +401,4 @@ def test_the_oracle_notices_a_broken_engine(
     """Each of these faults in the path of money shows as a picture bought twice or a run too dear."""
     monkeypatch.setattr(owner, name, broken)
     with pytest.raises(BaseException, match=r"bought|cost|assert|multiple"):
-        _explore(60, 30, fixed=True, shrink=False)
+        explore(EngineMachine, 60, 30, fixed=True, shrink=False)

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -27,10 +26,10 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from helpers.desk import intent_of, run_record
+from helpers.stateful import explore
 from redloom import journal
 from redloom.errors import DiskFull, EpochPassed, Withdrawn
 from redloom.job import AGAIN, JobStatus, Request
@@ -601,26 +600,15 @@ def _dump(db: sqlite3.Connection) -> dict[str, Any]:
     }
 
 
-def _explore(examples: int, steps: int, *, fixed: bool, shrink: bool = True) -> None:
-    phases = [Phase.generate, Phase.shrink] if shrink else [Phase.generate]
-    run_state_machine_as_test(
-        JournalMachine,
-        settings=settings(
-            max_examples=examples, stateful_step_count=steps, derandomize=fixed, deadline=None,
-            database=None, suppress_health_check=list(HealthCheck), phases=phases,
-        ),
-    )  # fmt: skip
-
-
 def test_the_journal_is_what_the_model_says() -> None:
     """Any order of operations, breaks and crashes: every table as the model has it."""
-    _explore(20, 40, fixed=True)
+    explore(JournalMachine, 20, 40, fixed=True)
 
 
 @pytest.mark.chaos
 def test_the_journal_at_length() -> None:
     """The same, other ones each time, and many more."""
-    _explore(600, 80, fixed=False)
+    explore(JournalMachine, 600, 80, fixed=False)
 
 
 def _broken(statement: str, had: str, has: str, patch: pytest.MonkeyPatch, examples: int) -> None:
@@ -629,7 +617,7 @@ def _broken(statement: str, had: str, has: str, patch: pytest.MonkeyPatch, examp
     broken = {**sound.named, statement: sound.named[statement].replace(had, has)}
     patch.setattr(journal, "statements", lambda: replace(sound, named=broken))
     with pytest.raises(BaseException, match=r"assert|multiple"):
-        _explore(examples, 40, fixed=True, shrink=False)
+        explore(JournalMachine, examples, 40, fixed=True, shrink=False)
 
 
 @pytest.mark.parametrize(

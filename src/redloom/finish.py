@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -60,6 +61,8 @@ class Finisher:
     _alike: OrderedDict[str, Likeness] = field(default_factory=OrderedDict)
     _claims: dict[str, int] = field(default_factory=dict)
     """Names that a job is about to take, where the pattern does not tell rows apart."""
+    _naming: threading.Lock = field(default_factory=threading.Lock)
+    """Names are claimed in threads."""
 
     async def finish(
         self,
@@ -84,6 +87,8 @@ class Finisher:
         try:
             await self._fetch(run, job, live, task, facts, made, ticket, handover)
         except PictureError as error:
+            if handover.begun:
+                raise  # the picture is here: its task stays as it is, and is finished another time
             return await self._not_fetched(job, task, heard, error), price
         image, ending, about = handover.done()
         record = self._image_record(job, image, task, about)
@@ -124,8 +129,9 @@ class Finisher:
 
     def _release(self, job: Job) -> None:
         """The names that it claimed are on record now."""
-        if self._claims:
-            self._claims = {name: owner for name, owner in self._claims.items() if owner != job.id}
+        with self._naming:
+            for claim in [claim for claim, owner in self._claims.items() if owner == job.id]:
+                del self._claims[claim]
 
     async def _fetch(
         self,
@@ -197,15 +203,14 @@ class Finisher:
         return known
 
     def _name(self, run: Run, job: Job, about: About, kind: str) -> Path:
-        """The file's name below the run's folder; never that of another row's picture. For a
-        thread: claiming a name is one step of the dictionary's.
-        """
+        """The file's name below the run's folder; never that of another row's picture."""
         pattern = str(run.options.get("name") or PATTERN)
         name = name_of(run, job, about, pattern, kind)
         if told_apart(pattern):
             return name
         claim = f"{run.id} {name.as_posix().casefold()}"
-        mine = self._claims.setdefault(claim, job.id) == job.id
+        with self._naming:
+            mine = self._claims.setdefault(claim, job.id) == job.id
         if mine and not self.records.file_taken(run.id, name.as_posix(), job.id):
             return name
         return with_row(name, job.row)
@@ -235,11 +240,13 @@ class _Handover:
     task: int | None
     likeness: Likeness | None
     name: Callable[[Run, Job, About, str], Path]
+    begun: bool = False
+    """The picture is whole and here: what goes wrong from now on is no failed download."""
     result: tuple[Image, JobEnding] | None = None
 
     def __call__(self, source: Fetched | Image) -> None:
         """Raises DiskFull; NotAPicture where the store's file is damaged."""
-        thumb = b""
+        self.begun, thumb = True, b""
         if self.live is not None and isinstance(source, Fetched):
             self._describe(self.live, source)
             thumb = source.seen.thumb

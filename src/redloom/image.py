@@ -299,6 +299,9 @@ def _write_then_move(data: bytes, part: Path, target: Path) -> None:
             if not tries_left:
                 raise
             private.folder(part.parent)
+        except BaseException:
+            part.unlink(missing_ok=True)  # half of it, where the disk was full
+            raise
 
 
 def _write_durably(part: str, data: bytes, mode: int) -> None:
