@@ -38,6 +38,7 @@ from .prompt import parse_size
 from .records import ImageRecord, Job, JobEnding, Records, Run
 from .retry import download_pause
 from .route import Live, asked_of
+from .takeover import download_name
 from .task import TaskFacts, made_ending
 
 RUNS = 4
@@ -152,7 +153,7 @@ class Finisher:
         await self.downloads.fetch(
             made.picture,
             rules_for(live),
-            name=str(task),  # whoever fetches it finds what was begun
+            name=download_name(task),
             size=parse_size(facts.size),
             renew=renew if ticket is not None else None,
             expires=expires,

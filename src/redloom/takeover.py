@@ -26,8 +26,15 @@ def check_age(journal: Journal, last: int) -> None:
         )
 
 
+def download_name(task: int) -> str:
+    """What the download of a task's picture is called, whoever fetches it: so that another engine
+    finds what was begun.
+    """
+    return str(task)
+
+
 def unfinished_files(live: Sequence[Row]) -> list[str]:
     """Names without endings of what live tasks have, or will have, in the downloads folder."""
     named = [json.loads(row["result"]).get("file") for row in live if row["result"]]
     spilled = [str(file).rpartition("/")[2].partition(".")[0] for file in named if file]
-    return [*spilled, *(f"{row['id']}-{row['job']}" for row in live)]
+    return [*spilled, *(download_name(row["id"]) for row in live)]
