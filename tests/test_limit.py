@@ -313,7 +313,9 @@ def test_a_limit_set_too_high_is_found_by_refusals(told: int) -> None:
 def test_no_service_brings_it_to_a_stand(
     rate: float, concurrency: int, queues: bool, seconds: float
 ) -> None:
-    """Whatever its quota: all pictures are made in the end, and few of the asks are refused."""
+    """Whatever its quota: all pictures are made in the end, and refusals stay rare. A quota far
+    below the first guess costs more of them before it is found: each lowers the rate by half at most.
+    """
     service = Simulated(rate, concurrency, queues, seconds)
     gate = Gate(
         Pace(FIRST_RATE, growing=True),
@@ -321,7 +323,7 @@ def test_no_service_brings_it_to_a_stand(
     )
     simulate(service, 120, gate)
     assert len(service.accepted) == 120
-    assert service.refusals <= 0.2 * 120  # at a tenth of the rate that is tried first
+    assert service.refusals <= (0.15 if rate >= FIRST_RATE / 2 else 0.25) * 120
 
 
 @pytest.mark.parametrize("known", [True, False])
