@@ -17,13 +17,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from studio_shots import IMAGES, ROOT, spawn
+from studio_shots import IMAGES, spawn, use_own_faces
 
 SPEED = 10
 PICTURES = 100
-FONTS = """<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd">
-<fontconfig><include ignore_missing="yes">/etc/fonts/fonts.conf</include><dir>{faces}</dir>
-<cachedir>{folder}</cachedir></fontconfig>"""
 BUTTONS = {"report.png": "", "report.zh-CN.png": "中文"}
 """What is clicked first: the page begins in English."""
 
@@ -52,10 +49,7 @@ def draw(report: Path, folder: Path) -> None:
     """The upper part of the page, in both languages."""
     from playwright.sync_api import sync_playwright
 
-    fonts = folder / "fonts.conf"
-    faces = ROOT / "src" / "redloom" / "typeset" / "faces"
-    fonts.write_text(FONTS.format(faces=faces, folder=folder / "fonts"), "utf-8")
-    os.environ["FONTCONFIG_FILE"] = str(fonts)
+    use_own_faces(folder)
     with sync_playwright() as play:
         browser = play.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
