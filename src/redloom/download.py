@@ -181,13 +181,12 @@ class Downloads:
         raise AssertionError  # count() has no end
 
     async def _taken(self, came: Path | Body, name: str, how: tuple[Any, ...]) -> Fetched:
-        """Verified, and where the caller wants it."""
+        """Verified, and where the caller wants it; its place among those is given back."""
         try:
-            async with self._finishing:
-                fetched = await offload(self._take, came, *how)
+            fetched = await offload(self._take, came, *how)
         finally:
-            if isinstance(came, Body):
-                self._in_memory -= len(came.data)
+            self._finishing.release()
+            self._forget(came)
         if self._earlier is not None:
             self._earlier.discard(name)
         return fetched
@@ -235,16 +234,34 @@ class Downloads:
     async def _bring(
         self, picture: Picture, rules: Rules, name: str, expires: float | None, memory: bool
     ) -> Path | Body:
-        """The bytes, not looked at yet: on disk, or where ``memory`` allows it there."""
+        """The bytes, not looked at yet: on disk, or where ``memory`` allows it there. Returns with
+        a place among those that are verified.
+        """
         if picture.file:
             part = self._folder / f"{name}.0.part"
             await offload(_take_over, Path(picture.file), part, rules)
-            return part
+            return await self._admitted(part)
         if picture.data is not None:
-            return await self._set_down(picture.data, name, rules, memory)
-        # The gate is for the transfer only: nobody holds a place while pausing or decoding.
+            return await self._admitted(await self._set_down(picture.data, name, rules, memory))
+        # Nobody holds the gate while pausing or decoding. Whoever waits to be decoded does: where
+        # that is slower than the line, no more bodies are fetched to lie about in memory, and those
+        # that wait do so in the order in which their links end.
         async with self._gate.turn(expires):
-            return await self._transfer(picture.url, rules, name, memory)
+            return await self._admitted(await self._transfer(picture.url, rules, name, memory))
+
+    async def _admitted(self, came: Path | Body) -> Path | Body:
+        """What came, once there is a place to verify it."""
+        try:
+            await self._finishing.acquire()
+        except BaseException:
+            self._forget(came)
+            raise
+        return came
+
+    def _forget(self, came: Path | Body | None) -> None:
+        """Memory set aside for a body is free again."""
+        if isinstance(came, Body):
+            self._in_memory -= len(came.data)
 
     async def _set_down(self, data: bytes, name: str, rules: Rules, memory: bool) -> Path | Body:
         if len(data) > rules.max_bytes:
@@ -294,19 +311,25 @@ class Downloads:
         self, url: URL, rules: Rules, name: str, left: Path | None, memory: bool
     ) -> Path | Body:
         offset = await offload(size_of, left) if left else 0
-        async with self._open(url, rules, offset) as response:
-            await _check_status(response, resuming=left is not None)
-            part = self._folder / f"{name}.{_fingerprint(url, response)}.part"
-            if response.status == 200:
-                offset = 0
-            elif part != left or _starts_at(response) != offset:
-                raise _StartOver  # other bytes than the ones that we have
-            if (response.content_length or 0) + offset > rules.max_bytes:
-                raise _too_big(rules)
-            if left and left != part:
-                await offload(remove, left)
-            room = self._room_for(response) if memory and not offset else 0
-            return await self._pour(response, part, offset, rules, room)
+        came: Path | Body | None = None
+        try:
+            async with self._open(url, rules, offset) as response:
+                await _check_status(response, resuming=left is not None)
+                part = self._folder / f"{name}.{_fingerprint(url, response)}.part"
+                if response.status == 200:
+                    offset = 0
+                elif part != left or _starts_at(response) != offset:
+                    raise _StartOver  # other bytes than the ones that we have
+                if (response.content_length or 0) + offset > rules.max_bytes:
+                    raise _too_big(rules)
+                if left and left != part:
+                    await offload(remove, left)
+                room = self._room_for(response) if memory and not offset else 0
+                came = await self._pour(response, part, offset, rules, room)
+        except BaseException:
+            self._forget(came)  # the connection would not be given back
+            raise
+        return came
 
     def _room_for(self, response: aiohttp.ClientResponse) -> int:
         """The body's length, set aside, where it may stay in memory; else 0."""
