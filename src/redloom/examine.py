@@ -45,6 +45,8 @@ NEAR_COLOUR = 14
 """How far, of 255, the mean colours of their quarters may differ."""
 CANDIDATES = 2000
 """Pictures of one band compared at most: where very many share it, the latest ones."""
+LATEST = 1 << 15
+"""Pictures of a run that a new one is compared with: beyond, memory would grow with the run."""
 _BUCKETS = 5 << 13
 _BANDS = ((0, 13), (13, 13), (26, 13), (39, 13), (52, 12))
 """Five bands of the hash: four bits that differ leave at least one of them equal."""
@@ -190,12 +192,14 @@ def _same_colours(one: bytes | bytearray, other: bytes | bytearray) -> bool:
 
 @dataclass
 class Likeness:
-    """Which pictures of a run look alike. Forty-eight bytes a picture.
+    """Which pictures of a run look alike. Forty-eight bytes for each of the `LATEST`.
 
     Kept are pictures unlike all before; what looks like one of them is told its name. Several
-    threads may add.
+    threads may add. Pictures are numbered from 0; number k lies in slot k % ``latest``.
     """
 
+    latest: int = LATEST
+    _kept: int = 0
     _names: array[int] = field(default_factory=lambda: array("Q"))
     """Row and take of each picture."""
     _hashes: array[int] = field(default_factory=lambda: array("Q"))
@@ -203,7 +207,7 @@ class Likeness:
     _newest: array[int] = field(default_factory=lambda: array("I", bytes(4 * _BUCKETS)))
     """By band and its bits: the number of the latest picture that has them, from 1; 0: none."""
     _before: array[int] = field(default_factory=lambda: array("I"))
-    """By picture and band: the one before it that has the same bits."""
+    """By slot and band: the number, from 1, of the one before it that has the same bits."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, mark: str, row: int, take: int = 1) -> tuple[int, int] | None:
@@ -218,13 +222,16 @@ class Likeness:
         return None if found is None else (found >> 16, found & 0xFFFF)
 
     def _keep(self, bits: int, colours: bytes, name: int) -> None:
-        number = len(self._names)
-        self._names.append(name)
-        self._hashes.append(bits)
-        self._colours += colours
-        for key in _keys(bits):
-            self._before.append(self._newest[key])
-            self._newest[key] = number + 1
+        slot, number = self._kept % self.latest, self._kept + 1
+        keys = _keys(bits)
+        self._names[slot : slot + 1] = array("Q", [name])
+        self._hashes[slot : slot + 1] = array("Q", [bits])
+        self._colours[12 * slot : 12 * slot + 12] = colours
+        at = len(_BANDS) * slot
+        self._before[at : at + len(_BANDS)] = array("I", [self._newest[key] for key in keys])
+        for key in keys:
+            self._newest[key] = number
+        self._kept = number
 
     def _nearest(self, bits: int, colours: bytes, name: int) -> int | None:
         near = set[int]()
@@ -232,22 +239,22 @@ class Likeness:
             near.update(
                 number
                 for number in self._chain(band, key)
-                if (self._hashes[number] ^ bits).bit_count() <= NEAR_BITS
+                if (self._hashes[number % self.latest] ^ bits).bit_count() <= NEAR_BITS
             )
-        for number in sorted(near):
-            theirs = self._colours[12 * number : 12 * number + 12]
-            if self._names[number] != name and _same_colours(colours, theirs):
-                return self._names[number]
+        for slot in (number % self.latest for number in sorted(near)):
+            theirs = self._colours[12 * slot : 12 * slot + 12]
+            if self._names[slot] != name and _same_colours(colours, theirs):
+                return self._names[slot]
         return None
 
     def _chain(self, band: int, key: int) -> Iterator[int]:
-        """Pictures that have these bits in a band, the latest first."""
-        number = self._newest[key]
+        """Pictures that have these bits in a band, the latest first, while they are kept."""
+        number, oldest = self._newest[key], max(0, self._kept - self.latest)
         for _ in range(CANDIDATES):
-            if not number:
+            if number <= oldest:
                 return
             yield number - 1
-            number = self._before[len(_BANDS) * (number - 1) + band]
+            number = self._before[len(_BANDS) * ((number - 1) % self.latest) + band]
 
 
 def _keys(bits: int) -> list[int]:
