@@ -13,11 +13,11 @@ import contextlib
 import functools
 import os
 import threading
-from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from mmap import mmap
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from .errors import RedloomError
 from .image import opened_file
@@ -186,7 +186,7 @@ def alike(one: str, other: str) -> bool:
     return _same_colours(bytes.fromhex(one[16:]), bytes.fromhex(other[16:]))
 
 
-def _same_colours(one: bytes | bytearray, other: bytes | bytearray) -> bool:
+def _same_colours(one: bytes, other: bytes | memoryview[int]) -> bool:
     return all(abs(a - b) <= NEAR_COLOUR for a, b in zip(one, other, strict=True))
 
 
@@ -199,16 +199,18 @@ class Likeness:
     """
 
     latest: int = LATEST
-    _kept: int = 0
-    _names: array[int] = field(default_factory=lambda: array("Q"))
-    """Row and take of each picture."""
-    _hashes: array[int] = field(default_factory=lambda: array("Q"))
-    _colours: bytearray = field(default_factory=bytearray)
-    _newest: array[int] = field(default_factory=lambda: array("I", bytes(4 * _BUCKETS)))
-    """By band and its bits: the number of the latest picture that has them, from 1; 0: none."""
-    _before: array[int] = field(default_factory=lambda: array("I"))
-    """By slot and band: the number, from 1, of the one before it that has the same bits."""
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._kept = 0
+        self._names = _zeros("Q", self.latest)
+        """Row and take of each picture."""
+        self._hashes = _zeros("Q", self.latest)
+        self._colours = _zeros("B", 12 * self.latest)
+        self._newest = _zeros("I", _BUCKETS)
+        """By band and its bits: the number of the latest that has them, from 1; 0: none."""
+        self._before = _zeros("I", len(_BANDS) * self.latest)
+        """By slot and band: the number, from 1, of the one before that has the same bits."""
+        self._lock = threading.Lock()
 
     def add(self, mark: str, row: int, take: int = 1) -> tuple[int, int] | None:
         """Row and take of an earlier picture that this one looks like; else it is kept."""
@@ -223,14 +225,10 @@ class Likeness:
 
     def _keep(self, bits: int, colours: bytes, name: int) -> None:
         slot, number = self._kept % self.latest, self._kept + 1
-        keys = _keys(bits)
-        self._names[slot : slot + 1] = array("Q", [name])
-        self._hashes[slot : slot + 1] = array("Q", [bits])
+        self._names[slot], self._hashes[slot] = name, bits
         self._colours[12 * slot : 12 * slot + 12] = colours
-        at = len(_BANDS) * slot
-        self._before[at : at + len(_BANDS)] = array("I", [self._newest[key] for key in keys])
-        for key in keys:
-            self._newest[key] = number
+        for at, key in enumerate(_keys(bits), len(_BANDS) * slot):
+            self._before[at], self._newest[key] = self._newest[key], number
         self._kept = number
 
     def _nearest(self, bits: int, colours: bytes, name: int) -> int | None:
@@ -255,6 +253,14 @@ class Likeness:
                 return
             yield number - 1
             number = self._before[len(_BANDS) * ((number - 1) % self.latest) + band]
+
+
+def _zeros(kind: Literal["B", "I", "Q"], count: int) -> memoryview[int]:
+    """Numbers whose memory is the system's, taken as it is used: an array that grows by and by
+    leaves the C library with holes of a megabyte that nothing fits into.
+    """
+    size = {"B": 1, "I": 4, "Q": 8}[kind]
+    return memoryview(mmap(-1, size * count)).cast(kind)
 
 
 def _keys(bits: int) -> list[int]:
