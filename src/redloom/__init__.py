@@ -58,6 +58,7 @@ The way of one picture, in the order that it goes
     examine       one look at a finished picture: thumbnail, fingerprint, doubts
     finish        from a finished task to a file and an outcome on record
     floor         what the work on one picture asks of the carrier
+    withheld      a picture that its service calls made and does not hand over
     hedge         the drain's twins: a straggler at a free endpoint is raced, for nothing
     making        one picture, from its slot to its outcome
     drain         the end of a run: longest first, waiting tasks called back to an idle endpoint

@@ -21,7 +21,7 @@ from .carried import Carried, Purse
 from .clock import offload
 from .endpoint import Failed, Made, Outcome, Seen, Ticket, Unknown, Waiting
 from .engine import Engine
-from .errors import PictureError, ServiceError
+from .errors import PictureError, ServiceError, Withheld
 from .finish import Finisher, rules_for
 from .image import write_whole
 from .journal import Row
@@ -143,6 +143,8 @@ class Audit:
             self._say("waiting", live, row)
         elif isinstance(outcome, Made):
             await self._keep(live, row, outcome, ticket)
+        elif isinstance(outcome, Failed) and isinstance(outcome.error, Withheld):
+            self._say("doubt", live, row, error=str(outcome.error))
         elif isinstance(outcome, Failed):
             await records.end_task(row["id"], failed_ending(outcome, now))
             self._say("failed", live, row, error=str(outcome.error))

@@ -354,8 +354,8 @@ class Failed:
     error: ServiceError
     """What became of it."""
     times: Times = Times()
-    billed: bool = False
-    """Whether it costs all the same."""
+    billed: bool | None = False
+    """Whether it costs all the same; None: nobody can tell."""
     original_prompt: str = ""
     """The prompt as it came in, where the answer carries it."""
 

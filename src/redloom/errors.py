@@ -16,6 +16,7 @@
     │   ├── Refused                give up on this picture                      spent: no
     │   │   └── ContentRefused     the same, by moderation; another seed may pass
     │   ├── TaskFailed             an accepted task ended without a picture     spent: no
+    │   │   └── Withheld           called made, and no picture handed over      spent: maybe
     │   └── EndpointStopped        use this endpoint no more until a person acts
     │       ├── KeyRefused         wrong, expired, or another region's key
     │       ├── AccountEmpty       arrears, unpaid, plan or free quota used up
@@ -178,6 +179,19 @@ class TaskFailed(ServiceError):
     def __init__(self, zh: str, en: str, *, retry: bool = True, service_code: str = "") -> None:
         super().__init__(zh, en, service_code=service_code)
         self.retry = retry
+
+
+class Withheld(TaskFailed):
+    """The service calls the task made and hands no picture over: it may be billed.
+
+    Asked for a few times more, then left in doubt; never bought again by itself.
+    """
+
+    code = "withheld"
+    spent = "maybe"
+
+    def __init__(self, zh: str, en: str, *, service_code: str = "") -> None:
+        super().__init__(zh, en, retry=False, service_code=service_code)
 
 
 class EndpointStopped(ServiceError):

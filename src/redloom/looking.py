@@ -279,7 +279,7 @@ class Lookout:
                 return Adopt(task_id)
             if not words and (
                 isinstance(outcome, Waiting | Unknown | Made)
-                or (isinstance(outcome, Failed) and outcome.billed)
+                or (isinstance(outcome, Failed) and outcome.billed is not False)
             ):
                 undecided = True
         return Later(self.clock.now() + BETWEEN_S) if undecided else Nothing()

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from .clock import Clock
 from .endpoint import Asked, Failed, Made, Picture, Ticket
@@ -188,12 +189,17 @@ def made_ending(
     )
 
 
+_BILLED: Mapping[bool | None, Literal["yes", "no", "maybe"]] = {
+    True: "yes", False: "no", None: "maybe",
+}  # fmt: skip
+
+
 def failed_ending(failed: Failed, now: float) -> Ending:
     """The record of a task that ended without a picture."""
     error = failed.error
     return Ending(
         state="refused" if isinstance(error, Refused) else "failed",
-        billed="yes" if failed.billed else "no",
+        billed=_BILLED[failed.billed],
         at=now,
         code=error.service_code or error.code,
         error=str(error),
