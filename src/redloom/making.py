@@ -29,6 +29,7 @@ from .errors import (
     TaskFailed,
     Throttled,
     Withdrawn,
+    Withheld,
     WorkspaceError,
 )
 from .events import (
@@ -72,6 +73,7 @@ from .task import (
     ticket_to_json,
 )
 from .timing import CALM
+from .withheld import end_withheld
 
 log = logging.getLogger("redloom")
 T = TypeVar("T")
@@ -215,7 +217,7 @@ class Maker:
                 paid.really(outcome.price.amount)
             await self._finish(flight, task, heard)
         elif isinstance(outcome, Failed):
-            if not outcome.billed:
+            if outcome.billed is False:
                 paid.back()
             await self._after_failed(carried, job, live, task, outcome, heard)
         elif isinstance(outcome, Canceled):
@@ -326,13 +328,15 @@ class Maker:
     ) -> None:
         tally = carried.tally(job)
         policy = carried.policy(self.policy)
+        if isinstance(failed.error, Withheld):
+            work = end_withheld(self.floor, self.records, carried, job, live, task, heard, policy)
+            await self.surely(work)
+            return
         decision = after_failure(failed.error, tally.failures, policy, self.rng)
         tally.failures += 1
         self._count_failure(live, failed.error)
-        ending = failed_ending(failed, self.clock.now())
-        await self.surely(
-            self.records.end_task(task, replace(ending, polls=heard.polls, seen_at=heard.at))
-        )
+        ending = replace(failed_ending(failed, heard.at), polls=heard.polls, seen_at=heard.at)
+        await self.surely(self.records.end_task(task, ending))
         await self._act(carried, job, live, failed.error, decision, task)
 
     async def _act(
@@ -380,10 +384,9 @@ class Maker:
             self.stream.tell(Stopped(at=self.clock.now(), endpoint=live.name, reason=error.text))
 
     async def into_doubt(self, carried: Carried, job: Job, live: Live, task: int) -> None:
+        at = self.clock.now()
         self.stream.tell(
-            Doubtful(
-                at=self.clock.now(), run=job.run, row=job.row, take=job.take, endpoint=live.name
-            )
+            Doubtful(at=at, run=job.run, row=job.row, take=job.take, endpoint=live.name)
         )
         row = await self.records.task(task)
         assert row is not None
