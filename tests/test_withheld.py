@@ -88,7 +88,7 @@ def test_who_says_resubmit_has_it_bought_again_a_few_times(
 ) -> None:
     """Only what may not be billed, and as often as a failed task is tried: never without an end."""
     results, provider = told(tmp_path, 1000, asking("resubmit", 2), billed)
-    assert [r.status for r in results] == ["failed"]
+    assert [r.status for r in results] == ["in-doubt"]
     assert provider.submits == submits
 
 

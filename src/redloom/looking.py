@@ -4,7 +4,7 @@ One look serves every open doubt of an account: the list is read whole over all 
 The decision is `settle.judge`; here are only the waiting, the reading, and the comparing of
 words where a finished task carries them.
 
-May import: errors, clock, endpoint, journal, records, route, settle, carried.
+May import: errors, clock, endpoint, journal, records, route, settle, task, carried.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from .settle import (
     ripe_at,
     span,
 )
+from .task import REPEATED
 
 log = logging.getLogger("redloom")
 LOOKS = 6
@@ -57,6 +58,8 @@ class Lost:
     paid: Paid
     lane: str = "async"
     """How it was asked for, which need not be how its endpoint is asked today."""
+    repeated: bool = False
+    """Its answer was another task's ticket: which of the two is ours no list can tell."""
     looks: int = 0
     """Looks that could not tell."""
     open_since: float = 0.0
@@ -67,7 +70,10 @@ class Lost:
         """From a row of ``tasks`` in state doubt."""
         until = row["lost_at"] if row["lost_at"] is not None else row["intent_at"]
         doubt = Doubt(row["id"], row["model"], row["intent_at"], until)
-        return cls(row["id"], live, carried, job, doubt, paid_for(row, carried), row["lane"])
+        return cls(
+            row["id"], live, carried, job, doubt, paid_for(row, carried), row["lane"],
+            row["code"] == REPEATED,
+        )  # fmt: skip
 
 
 def paid_for(row: Row, carried: Carried) -> Paid:
@@ -105,7 +111,7 @@ class Lookout:
 
     async def add(self, lost: Lost) -> None:
         """Settle this doubt; one of the callbacks is called in the end."""
-        if not lost.live.capabilities.lists_tasks or lost.lane == "sync":
+        if not lost.live.capabilities.lists_tasks or lost.lane == "sync" or lost.repeated:
             await self.unsettled(lost)
             return
         place, lost.open_since = lost.live.place, asyncio.get_running_loop().time()

@@ -73,7 +73,7 @@ from .task import (
     ticket_to_json,
 )
 from .timing import CALM
-from .withheld import end_withheld
+from .withheld import end_row, policy_for_doubt
 
 log = logging.getLogger("redloom")
 T = TypeVar("T")
@@ -114,7 +114,7 @@ class Maker:
         try:
             await self._make(carried, job, live, fitted)
         finally:
-            live.breaker.ended()
+            live.breaker.ended(job.id)
             self.floor.wake()
 
     async def _make(self, carried: Carried, job: Job, live: Live, fitted: Fitted) -> None:
@@ -133,7 +133,7 @@ class Maker:
             return
         except AnswerLost:
             self._give_back(slot)
-            live.breaker.failed(self.clock.now())
+            live.breaker.failed(self.clock.now(), job.id)
             await self.into_doubt(carried, job, live, attempt.id)
             return
         except Withdrawn:
@@ -313,28 +313,27 @@ class Maker:
             tally.failures += 1  # a synchronous lane took it, and no picture came
         else:
             tally.noes += 1
-        self._count_failure(live, error)
+        self._count_failure(live, job, error)
         await self._act(carried, job, live, error, decision)
 
-    def _count_failure(self, live: Live, error: ServiceError) -> None:
+    def _count_failure(self, live: Live, job: Job, error: ServiceError) -> None:
         """For the breaker: a refusal of the words is a sound service's answer."""
         if isinstance(error, Refused):
             live.breaker.succeeded()
         else:
-            live.breaker.failed(self.clock.now())
+            live.breaker.failed(self.clock.now(), job.id)
 
     async def _after_failed(
         self, carried: Carried, job: Job, live: Live, task: int, failed: Failed, heard: Heard
     ) -> None:
-        tally = carried.tally(job)
-        policy = carried.policy(self.policy)
         if isinstance(failed.error, Withheld):
-            work = end_withheld(self.floor, self.records, carried, job, live, task, heard, policy)
-            await self.surely(work)
+            end = end_row(self.floor, self.records, carried, job, live, task, heard, self.policy)
+            await self.surely(end)
             return
+        tally, policy = carried.tally(job), carried.policy(self.policy)
         decision = after_failure(failed.error, tally.failures, policy, self.rng)
         tally.failures += 1
-        self._count_failure(live, failed.error)
+        self._count_failure(live, job, failed.error)
         ending = replace(failed_ending(failed, heard.at), polls=heard.polls, seen_at=heard.at)
         await self.surely(self.records.end_task(task, ending))
         await self._act(carried, job, live, failed.error, decision, task)
@@ -433,7 +432,7 @@ class Maker:
         if lost.live.capabilities.local:
             await self.proved(lost)
             return
-        policy = str(lost.carried.run.options.get("in_doubt", "wait"))
+        policy = policy_for_doubt(lost.carried, lost.job, self.policy)
         text = Text(
             "请求发出后没有收到回答，也查不清是否已生成，可能已计费；下次启动会再查。",
             "The answer was lost and looking could not tell whether the picture was made; it may be billed. The next start looks again.",

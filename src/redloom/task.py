@@ -14,20 +14,31 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from .clock import Clock
 from .endpoint import Asked, Failed, Made, Picture, Ticket
-from .errors import AnswerLost, Refused, ServiceError
+from .errors import AnswerLost, Refused, ServiceError, WorkspaceError
 from .journal import Row
+from .lang import Text
 from .records import Ending, Intent, Job, Records
 from .route import Live
 
 STALE_INTENT_S = 5.0
 """An intent this much older than now, in nominal seconds, is not acted upon: this process may
 have slept while another engine settled it."""
+
+
+REPEATED = "repeated"
+"""The code of a doubt whose answer was the ticket of another task: a list cannot tell them apart."""
+_NOT_OURS = Text(
+    "服务的回答记不下来（例如给了别的任务的编号）；图可能已生成并计费，不会重复提交。",
+    "The service's answer cannot be put on record (it may be another task's number); the picture "
+    "may be made and billed, so it is not sent again.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +100,14 @@ class Attempt:
         except (Exception, asyncio.CancelledError) as error:
             await self.records.doubt(self.id, self.clock.now(), "broken", type(error).__name__)
             raise
-        await self._record(answer)
+        try:
+            await self._record(answer)
+        except WorkspaceError:
+            raise
+        except Exception as error:
+            code = REPEATED if isinstance(error, sqlite3.IntegrityError) else "broken"
+            await self.records.doubt(self.id, self.clock.now(), code, type(error).__name__)
+            raise AnswerLost(*_NOT_OURS) from error
         return answer
 
     def facts(self, answer: Ticket | Made, notes: Sequence[object]) -> TaskFacts:
