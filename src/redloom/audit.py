@@ -26,6 +26,7 @@ from .finish import Finisher, rules_for
 from .image import write_whole
 from .journal import Row
 from .looking import Lookout, Lost
+from .measured import measure_by
 from .naming import extension
 from .poll import Heard
 from .records import Ending, Job, Run
@@ -200,6 +201,7 @@ class Audit:
             proved,
             unsettled,
             failures.append,
+            measure_by(self.engine.downloads),
             most=1,
         )
         for row in rows:

@@ -32,16 +32,7 @@ from .errors import (
     Withheld,
     WorkspaceError,
 )
-from .events import (
-    Doubtful,
-    Held,
-    Note,
-    Retrying,
-    Running,
-    Stopped,
-    Stream,
-    Submitted,
-)
+from .events import Doubtful, Held, Note, Retrying, Running, Stopped, Stream, Submitted
 from .finish import Finisher
 from .floor import Flight, Floor, worked
 from .hedge import Hedges, Overtaken, Won
@@ -50,6 +41,7 @@ from .journal import Row
 from .lang import Text
 from .limit import Slot
 from .looking import Lookout, Lost, paid_for
+from .measured import measure_by
 from .poll import Heard
 from .records import Ending, Job, JobEnding, Records
 from .retry import (
@@ -106,8 +98,9 @@ class Maker:
 
     def __post_init__(self) -> None:
         self.lookout = Lookout(
-            self.records, self.clock, self.adopt, self.proved, self.unsettled, self.floor.broken
-        )
+            self.records, self.clock, self.adopt, self.proved, self.unsettled, self.floor.broken,
+            measure_by(self.finisher.downloads),
+        )  # fmt: skip
 
     async def make(self, carried: Carried, job: Job, live: Live, fitted: Fitted) -> None:
         """From a slot and a rate token, taken already, to the outcome."""
