@@ -24,7 +24,6 @@ from redloom.route import (
     choose,
     gate_for,
     nearest,
-    with_seed,
 )
 from redloom.testing import FakeProvider, JumpingClock, fake_endpoint
 from redloom.timing import CALM, COVERED, EAGER, Timing, Timings
@@ -283,7 +282,6 @@ def test_what_no_endpoint_could_make_is_said() -> None:
     assert refused is not None
     assert "2,100" in refused.text.en
     assert able_for(long, []) == ([], None)
-    assert with_seed(WANTED, 7).seed == 7
     sized = asked_of(
         replace(WANTED, size="3:4"), live("one", sizes=((768, 1024), (64, 64))), seed=3
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from helpers.desk import engine
 from redloom.audit import Audit, Finding
-from redloom.endpoint import Failed, Made, Ticket
+from redloom.endpoint import Asked, Failed, Lane, Made, Ticket
 from redloom.engine import Engine, Result, RunOptions
 from redloom.errors import Withheld
 from redloom.poll import WITHHELD_S
@@ -127,4 +128,27 @@ def test_an_audit_leaves_it_open(tmp_path: Path) -> None:
     results, provider = told(tmp_path, len(WITHHELD_S) + 2, main)
     assert [one.what for one in found] == ["doubt"]
     assert [r.status for r in results] == ["in-doubt", "ok"]
+    assert provider.submits == 1
+
+
+def test_a_submit_that_withholds_is_a_doubt(tmp_path: Path) -> None:
+    """A synchronous service says so in its very answer: perhaps billed, so never sent again."""
+    clock = JumpingClock()
+
+    class AtOnce(FakeProvider):
+        """Calls it made, and has nothing to show."""
+
+        async def submit(self, asked: Asked, lane: Lane) -> Ticket | Made:
+            self.submits += 1
+            raise Withheld("没有图", "no picture")
+
+    provider = AtOnce(clock.now)
+    provider.caps = replace(provider.caps, lanes=("sync",), lists_tasks=False)
+
+    async def main() -> list[Result]:
+        async with engine(tmp_path / "ws", (fake_endpoint(), provider), clock=clock) as one:
+            return await one.generate(["a"])
+
+    results = run(main())
+    assert [r.status for r in results] == ["in-doubt"]
     assert provider.submits == 1

@@ -26,11 +26,10 @@
     │   ├── LinkExpired            ask the task for a new link, fetch again     spent: yes
     │   ├── NotAPicture            the bytes are no picture of the kind asked   spent: yes
     │   └── UnsafeLink             the link points where we do not go           spent: yes
-    ├── WorkspaceError             stop, nothing is lost: disk, journal, lock
-    │   ├── DiskFull
-    │   ├── JournalDamaged
-    │   └── EpochPassed            another engine took over; this one may not spend
-    └── Interrupted                the user said stop; the same command goes on (exit 130)
+    └── WorkspaceError             stop, nothing is lost: disk, journal, lock
+        ├── DiskFull
+        ├── JournalDamaged
+        └── EpochPassed            another engine took over; this one may not spend
 
 An error's message is a `Text`: what happened, whether money was spent, what to do next.
 May import: lang.
@@ -282,10 +281,3 @@ class Withdrawn(RedloomError):
         super().__init__(
             "这一行已有结果；没有花钱。", "The row has its outcome; nothing was spent."
         )
-
-
-class Interrupted(RedloomError):
-    """Stopped by the user; the same command goes on where it was."""
-
-    code = "interrupted"
-    exit_status = 130

@@ -11,7 +11,7 @@ May import: errors, lang, prompt, job, endpoint, limit, timing, poll.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from .endpoint import Asked, Capabilities, Endpoint, Fitted, Lane, Limits, Price, Provider, Size
 from .errors import Refused
@@ -359,8 +359,3 @@ def able_for(request: Request, lives: Iterable[Live]) -> tuple[list[Live], Refus
             else:
                 able.append(live)
     return able, reason
-
-
-def with_seed(request: Request, seed: int | None) -> Request:
-    """The request with another seed, for a new try after moderation blocked the output."""
-    return replace(request, seed=seed)

@@ -21,7 +21,7 @@ from typing import Literal
 
 from .clock import Clock
 from .endpoint import Asked, Failed, Made, Picture, Ticket
-from .errors import AnswerLost, Refused, ServiceError, WorkspaceError
+from .errors import AnswerLost, Refused, ServiceError, Withheld, WorkspaceError
 from .journal import Row
 from .lang import Text
 from .records import Ending, Intent, Job, Records
@@ -91,9 +91,11 @@ class Attempt:
             return await self.submit()
         try:
             answer = await self.live.provider.submit(self.asked, self.live.lane)
-        except AnswerLost as error:
+        except (AnswerLost, Withheld) as error:
             await self.records.doubt(self.id, self.clock.now(), error.code, str(error))
-            raise
+            if isinstance(error, AnswerLost):
+                raise
+            raise AnswerLost(*error.text) from error
         except ServiceError as error:
             await self._void(error.service_code or error.code, str(error))
             raise
