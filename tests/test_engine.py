@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from redloom.endpoint import Asked
 from redloom.engine import Engine, Result, RunOptions
@@ -53,6 +55,44 @@ def test_every_prompt_becomes_one_picture(tmp_path: Path) -> None:
     assert [r.row for r in results] == list(range(1, 21))
     assert provider.billed() == 20
     assert all(r.path is not None and r.path.exists() for r in results)
+
+
+def test_a_folder_of_a_program_has_its_manifests(tmp_path: Path) -> None:
+    """A line per wanted picture in input order, as a command leaves it; none without a folder."""
+    fate: dict[str, Fate] = {"b": "refused"}
+    results, _, _ = make(
+        tmp_path, ["a", "b", "c"],
+        lambda p: setattr(p, "script", lambda asked, _n: fate.get(asked.prompt, "made")),
+    )  # fmt: skip
+    lines = manifest(tmp_path / "out")
+    assert [(one["row"], one["status"], one["file"]) for one in lines] == [
+        (r.row, r.status, r.file) for r in results
+    ]
+    assert [one["status"] for one in lines] == ["ok", "refused", "ok"]
+    assert (tmp_path / "out" / "manifest.csv").read_bytes().startswith(b"\xef\xbb\xbf")
+
+
+def test_who_stops_listening_has_a_manifest_of_what_there_is(tmp_path: Path) -> None:
+    """After the first of three: that one is in it with its file, the others are there as well."""
+    clock = JumpingClock()
+    provider = FakeProvider(clock.now, slots=1)
+
+    async def main() -> None:
+        equipped = [(fake_endpoint(), provider)]
+        async with Engine(workspace=tmp_path / "ws", equipped=equipped, clock=clock) as engine:
+            results = engine.stream(["a", "b", "c"], out=tmp_path / "out")
+            assert (await anext(results)).ok
+            await results.aclose()  # type: ignore[attr-defined]
+
+    run(main())
+    lines = manifest(tmp_path / "out")
+    assert [one["row"] for one in lines] == [1, 2, 3]
+    assert (tmp_path / "out" / lines[0]["file"]).is_file()
+
+
+def manifest(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a folder's manifest."""
+    return [json.loads(one) for one in (folder / "manifest.jsonl").read_text("utf-8").splitlines()]
 
 
 def test_the_service_is_never_asked_for_more_than_it_takes(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from helpers.desk import desk, engine, live_of, run_record
 from redloom.carried import Carried, Purse
-from redloom.endpoint import Asked, Fitted, Lane, Made, Outcome, Price, Seen, Ticket
+from redloom.endpoint import Asked, Fitted, Lane, Made, Outcome, Picture, Price, Seen, Ticket
 from redloom.engine import Engine, Result, RunOptions
 from redloom.errors import (
     AccountEmpty,
@@ -31,7 +31,7 @@ from redloom.job import Request
 from redloom.limit import Slot
 from redloom.records import Job
 from redloom.route import OPEN_AFTER, Live
-from redloom.testing import FakeProvider, Fate, JumpingClock, fake_endpoint, run
+from redloom.testing import FakeProvider, Fate, JumpingClock, fake_endpoint, picture_of, run
 
 T = TypeVar("T")
 LONG_S = 3000.0
@@ -664,3 +664,121 @@ def test_nothing_more_is_taken_back_while_one_is_leaving() -> None:
         assert to_take_back(flights, able, clock.now()) is None
 
     run(main())
+
+
+def test_a_service_that_broke_down_is_tried_by_one_job_at_a_time(tmp_path: Path) -> None:
+    """Five of eight requests fail at once, three a while after: while the one that tries it then
+    waits for its answer, what comes back late sends no second one after it."""
+    clock = JumpingClock()
+    answers_s = [0.0] * OPEN_AFTER + [16.0, 18.0, 20.0] + [60.0] * 4
+    under_way: set[int] = set()
+    beside: list[int] = []
+
+    class Slow(FakeProvider):
+        """Answers with an error of its own, each request after its time; later ones well."""
+
+        async def submit(self, asked: Asked, lane: Lane) -> Ticket | Made:
+            self.submits += 1
+            number = self.submits
+            late = number > 8
+            beside.append(sum(one > 8 for one in under_way) if late and number <= 12 else 0)
+            under_way.add(number)
+            await asyncio.sleep(answers_s[number - 1] if number <= len(answers_s) else 0.0)
+            under_way.discard(number)
+            if number <= 12:
+                raise Unavailable("坏了", "broken down")
+            return Made(Picture(data=picture_of(asked.prompt)))
+
+    service = Slow(clock.now)
+    service.slots, service.rate = 8, 1000.0
+
+    async def main() -> list[Result]:
+        async with engine(tmp_path / "ws", (fake_endpoint(), service), clock=clock) as one:
+            return await one.generate([f"p{n}" for n in range(8)])
+
+    results = run(main())
+    assert [r.status for r in results] == ["ok"] * 8
+    assert max(beside) == 0
+
+
+def test_a_ticket_that_is_handed_out_twice_leaves_a_doubt_that_ends(tmp_path: Path) -> None:
+    """The service answers a second request with the first one's ticket: whose picture it is nobody
+    can tell. The second row ends in doubt, and is neither looked for without end nor bought again."""
+
+    class Again(FakeProvider):
+        """Hands out one ticket for all."""
+
+        async def submit(self, asked: Asked, lane: Lane) -> Ticket | Made:
+            await super().submit(asked, lane)
+            return Ticket("task-00001")
+
+    async def main(one: Engine, services: list[FakeProvider]) -> list[Result]:
+        return await one.generate(["a", "b"], budget=0.5, currency="CNY")
+
+    kept: list[FakeProvider] = []
+    results = with_services(tmp_path, main, kind=Again, before=kept.extend)
+    assert sorted(r.status for r in results) == ["in-doubt", "ok"]
+    assert {r.code for r in results if r.status == "in-doubt"} == {"answer-lost"}
+    assert kept[0].submits == 2
+
+
+@pytest.mark.parametrize(("policy", "ends"), [("fail", "failed"), ("resubmit", "in-doubt")])
+def test_a_doubt_about_a_ticket_ends_by_the_users_policy(
+    tmp_path: Path, policy: str, ends: str
+) -> None:
+    """However often the service repeats itself: resubmitting is counted, like any failed try."""
+
+    class Again(FakeProvider):
+        """Hands out one ticket for all."""
+
+        async def submit(self, asked: Asked, lane: Lane) -> Ticket | Made:
+            await super().submit(asked, lane)
+            return Ticket("task-00001")
+
+    async def main(one: Engine, services: list[FakeProvider]) -> list[Result]:
+        first = await one.generate(["a"])
+        options = RunOptions(in_doubt=policy, retries=2)
+        return [*first, *await one.generate(["b"], options=options)]
+
+    kept: list[FakeProvider] = []
+    results = with_services(tmp_path, main, kind=Again, before=kept.extend)
+    assert [r.status for r in results] == ["ok", ends]
+    assert kept[0].submits == (2 if policy == "fail" else 4)
+
+
+def test_a_ticket_that_cannot_be_written_down_is_a_doubt(tmp_path: Path) -> None:
+    """A provider's mistake after the POST: what came back is no JSON. It is looked for, and found."""
+
+    class Odd(FakeProvider):
+        """Its first ticket holds what no JSON can."""
+
+        async def submit(self, asked: Asked, lane: Lane) -> Ticket | Made:
+            answer = await super().submit(asked, lane)
+            assert isinstance(answer, Ticket)
+            return replace(answer, data={"odd": {1, 2}}) if self.submits == 1 else answer
+
+    async def main(one: Engine, services: list[FakeProvider]) -> list[Result]:
+        return await one.generate(["a"])
+
+    kept: list[FakeProvider] = []
+    results = with_services(tmp_path, main, kind=Odd, before=kept.extend)
+    assert [r.status for r in results] == ["ok"]
+    assert kept[0].submits == 1
+
+
+def test_resubmitting_a_lost_answer_has_an_end(tmp_path: Path) -> None:
+    """A synchronous service that never answers: who lets doubts be asked for again pays for as many
+    tries as a failed task has, not for as many as there are hours."""
+
+    def silent(services: list[FakeProvider]) -> None:
+        services[0].caps = replace(services[0].caps, lanes=("sync",), lists_tasks=False)
+        services[0].script = lambda _asked, _number: "no-answer"
+        kept.extend(services)
+
+    async def main(one: Engine, services: list[FakeProvider]) -> list[Result]:
+        return await one.generate(["a"], options=RunOptions(in_doubt="resubmit", retries=2))
+
+    kept: list[FakeProvider] = []
+    results = with_services(tmp_path, main, before=silent)
+    assert [r.status for r in results] == ["in-doubt"]
+    assert kept[0].submits == 3

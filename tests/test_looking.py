@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from helpers.desk import PLACE, add_run, desk, engine, intent_of, live_of
 from redloom.carried import Carried, Purse
@@ -16,6 +17,7 @@ from redloom.endpoint import Asked, Made, Seen, Ticket
 from redloom.engine import Engine, Result, RunOptions
 from redloom.errors import DiskFull, KeyRefused, Unavailable, WorkspaceError
 from redloom.looking import Lookout, Lost
+from redloom.prompt import Prompt
 from redloom.records import Ending, Records
 from redloom.testing import START, FakeProvider, Fate, JumpingClock, fake_endpoint, run
 
@@ -292,6 +294,93 @@ def test_two_doubts_with_the_same_words_never_share_a_task(tmp_path: Path) -> No
     tickets = [r.task_id for r in results if r.task_id]
     assert len(tickets) == len(set(tickets))
     assert provider.billed() == 2
+
+
+def size_of(result: Result) -> str:
+    """The size of a result's picture."""
+    assert result.path is not None, result.status
+    with Image.open(result.path) as picture:
+        return f"{picture.width}x{picture.height}"
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_doubts_of_the_same_words_do_not_swap_their_pictures(tmp_path: Path, first: bool) -> None:
+    """One prompt in two sizes, both answers lost, results that carry words: each row gets the
+    picture of its own size, whichever the service began first."""
+    sizes = ["96x64", "64x96"] if first else ["64x96", "96x64"]
+
+    def change(provider: FakeProvider) -> None:
+        provider.script = fates("no-answer", "no-answer")
+        tell_words(provider)
+        look = provider.look
+
+        async def reversed_look(since: float, until: float) -> Sequence[Seen]:
+            return list(reversed(await look(since, until)))
+
+        provider.look = reversed_look  # type: ignore[method-assign]
+
+    async def main(one: Engine, _p: FakeProvider) -> list[Result]:
+        return await one.generate([Prompt("same", size=size) for size in sizes])
+
+    results, provider = told(tmp_path, main, change)
+    assert [r.status for r in results] == ["ok", "ok"]
+    assert [size_of(r) for r in results] == sizes
+    assert provider.bought_twice() == []
+
+
+def test_doubts_that_nothing_tells_apart_stay_in_doubt(tmp_path: Path) -> None:
+    """One prompt with two seeds, which the service does not repeat: a wrong match is worse."""
+
+    def change(provider: FakeProvider) -> None:
+        provider.script = fates("no-answer", "no-answer")
+        tell_words(provider)
+
+    async def main(one: Engine, _p: FakeProvider) -> list[Result]:
+        return await one.generate([Prompt("same", seed=seed) for seed in (1, 2)])
+
+    results, provider = told(tmp_path, main, change)
+    assert [r.status for r in results] == ["in-doubt", "in-doubt"]
+    assert provider.submits == 2
+
+
+def test_seeds_that_the_service_repeats_tell_doubts_apart(tmp_path: Path) -> None:
+    """The same with a service whose results carry the seed: each finds its own."""
+
+    def change(provider: FakeProvider) -> None:
+        provider.script = fates("no-answer", "no-answer")
+        tell_words(provider)
+        poll = provider.poll
+
+        async def with_seed(ticket: Ticket) -> Any:
+            outcome = await poll(ticket)
+            if isinstance(outcome, Made):
+                seed = provider.tasks[ticket.id].asked.seed
+                return replace(outcome, picture=replace(outcome.picture, seed=seed))
+            return outcome
+
+        provider.poll = with_seed  # type: ignore[method-assign]
+
+    async def main(one: Engine, _p: FakeProvider) -> list[Result]:
+        return await one.generate([Prompt("same", seed=seed) for seed in (2, 1)])
+
+    results, provider = told(tmp_path, main, change)
+    assert [provider.tasks[r.task_id].asked.seed for r in results] == [2, 1]
+    assert provider.bought_twice() == []
+
+
+def test_of_two_sizes_only_one_arrived(tmp_path: Path) -> None:
+    """The other's picture is not taken for it, and once that is found, it is asked for again."""
+
+    def change(provider: FakeProvider) -> None:
+        provider.script = fates("never-arrived", "no-answer")
+        tell_words(provider)
+
+    async def main(one: Engine, _p: FakeProvider) -> list[Result]:
+        return await one.generate([Prompt("same", size=size) for size in ("96x64", "64x96")])
+
+    results, provider = told(tmp_path, main, change)
+    assert [size_of(r) for r in results] == ["96x64", "64x96"]
+    assert provider.bought_twice() == []
 
 
 def test_an_error_of_the_journal_while_settling_stops_the_engine(tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ from redloom.errors import (
     TaskFailed,
     Throttled,
     Unavailable,
+    Withheld,
 )
 from redloom.lang import Text
 from redloom.providers import dashscope
@@ -763,15 +764,41 @@ def test_partial_failure_is_a_picture() -> None:
 
 
 def test_success_without_a_picture() -> None:
-    """SUCCEEDED with nothing to show may be tried again; it is billed only if usage counts it."""
-    failed = poll(_output("SUCCEEDED", results=[]))
-    assert isinstance(failed, Failed)
-    assert isinstance(failed.error, TaskFailed)
-    assert failed.error.retry
-    assert not failed.billed
-    counted = poll({**_output("SUCCEEDED", results=[]), "usage": {"image_count": 1}})
-    assert isinstance(counted, Failed)
-    assert counted.billed
+    """SUCCEEDED with nothing to show is a failed try only where the answer counts no picture: a
+    success has made one, so whatever else it says or leaves out, it is never bought again."""
+    for none in (
+        {"usage": {"image_count": 0}},
+        {"task_metrics": {"TOTAL": 1, "SUCCEEDED": 0, "FAILED": 1}},
+    ):
+        failed = poll(_succeeded(none))
+        assert isinstance(failed, Failed)
+        assert type(failed.error) is TaskFailed
+        assert failed.error.retry
+        assert failed.billed is False
+    entry = {"code": "InternalError.Timeout", "message": "m"}
+    for spoilt, told in (
+        ({"usage": {"image_count": 1}}, True),
+        ({"usage": {"image_count": 1}, "results": [entry]}, True),
+        ({"task_metrics": {"TOTAL": 1, "SUCCEEDED": 1, "FAILED": 0}}, True),
+        ({"usage": None}, None),
+        ({"usage": {"image_count": "one"}}, None),
+        ({"usage": {"image_count": True}}, None),
+        ({"usage": {"image_count": -1}, "results": [{"url": 7}]}, None),
+        ({"results": [{"orig_prompt": "a"}]}, None),
+        ({"results": {"url": "https://x/1.png"}}, None),
+    ):
+        withheld = poll(_succeeded(spoilt))
+        assert isinstance(withheld, Failed)
+        assert isinstance(withheld.error, Withheld)
+        assert not withheld.error.retry
+        assert withheld.billed is told
+
+
+def _succeeded(parts: dict[str, Any]) -> dict[str, Any]:
+    """A success without a picture that says these things beside it."""
+    output = {name: value for name, value in parts.items() if name != "usage"}
+    body = _output("SUCCEEDED", **{"results": [], **output})
+    return {**body, "usage": parts["usage"]} if "usage" in parts else body
 
 
 def test_success_whose_only_entry_failed() -> None:
@@ -839,12 +866,13 @@ def test_sync_made_at_once() -> None:
 
 
 def test_sync_without_a_picture() -> None:
-    """No picture and none counted is a no; none but one counted is in doubt."""
+    """No picture and none counted is a no; one counted, or no word of it, is in doubt."""
     empty: dict[str, Any] = {"request_id": "r", "output": {"choices": []}}
     with pytest.raises(Unavailable):
-        submit(Reply(empty), "sync")
-    with pytest.raises(AnswerLost):
-        submit(Reply({**empty, "usage": {"image_count": 1}}), "sync")
+        submit(Reply({**empty, "usage": {"image_count": 0}}), "sync")
+    for lost in (empty, {**empty, "usage": {"image_count": 1}}):
+        with pytest.raises(AnswerLost):
+            submit(Reply(lost), "sync")
 
 
 def test_rewritten_prompt_beside_a_sync_picture() -> None:

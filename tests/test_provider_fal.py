@@ -33,6 +33,7 @@ from redloom.errors import (
     TaskFailed,
     Throttled,
     Unavailable,
+    Withheld,
 )
 from redloom.providers._fal_errors import CODES, kind_of, of_task, read
 from redloom.providers._fal_models import AREA, MODELS
@@ -224,14 +225,37 @@ def test_polls_that_say_nothing_of_the_request(
 
 
 def test_a_blacked_out_picture_is_billed() -> None:
-    """The safety check's black picture costs money; another seed may pass."""
+    """The safety check's black picture costs money: no other seed is bought by itself."""
     body = {"images": [{"url": "https://v3.fal.media/a.png"}], "has_nsfw_concepts": [True]}
     provider, _ = scripted("fal", COMPLETED, Reply(body))
     outcome = run(lambda: polled(provider, TICKET))
     assert isinstance(outcome, Failed)
     assert outcome.billed
     assert isinstance(outcome.error, ContentRefused)
-    assert outcome.error.other_seed_may_pass
+    assert not outcome.error.other_seed_may_pass
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "billed"),
+    [
+        ({"images": []}, TaskFailed, False),
+        ({"images": [{"width": 8}]}, Withheld, None),
+        ({"images": [{"url": 7}]}, Withheld, None),
+        ({"images": [None]}, Withheld, None),
+        ({"images": {"url": "x"}}, Withheld, None),
+        ({"image": {}}, Withheld, None),
+        ({"seed": 1}, Withheld, None),
+    ],
+)
+def test_only_an_empty_list_says_that_there_is_none(
+    body: dict[str, Any], error: type[ServiceError], billed: bool | None
+) -> None:
+    """A completed request whose picture cannot be read may be billed: it is not bought again."""
+    provider, _ = scripted("fal", COMPLETED, Reply(body))
+    outcome = run(lambda: polled(provider, TICKET))
+    assert isinstance(outcome, Failed)
+    assert type(outcome.error) is error
+    assert outcome.billed is billed
 
 
 @pytest.mark.parametrize(

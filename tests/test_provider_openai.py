@@ -33,7 +33,7 @@ from redloom.errors import (
 from redloom.lang import Text
 from redloom.prompt import Prompt
 from redloom.providers import openai
-from redloom.providers._openai_answers import pictures, words
+from redloom.providers._openai_answers import pictures, says_none, words
 from redloom.providers._openai_errors import TABLES, duration_s, kinds, read, wait_s
 from redloom.providers._openai_learnt import Learnt
 from redloom.providers._openai_vendors import VENDORS, vendor_of
@@ -525,6 +525,21 @@ def test_any_answer_is_read_without_a_fall(body: Any) -> None:
         assert picture.url or picture.data is not None
     read(whole)
     words(whole)
+
+
+@pytest.mark.parametrize(
+    ("content", "none"),
+    [
+        ("I cannot draw that.", True),
+        ("Here it is: https://relay.example/picture/17 (valid for one hour)", False),
+        ("Here it is: data:image/avif-sequence;charset=x,AAAA", False),
+    ],
+)
+def test_words_that_hold_an_address_are_no_plain_no(content: str, none: bool) -> None:
+    """A link that cannot be told from others may be the picture: a doubt, not another purchase."""
+    whole = answer({"choices": [{"message": {"content": content}}]})
+    assert pictures(whole) == []
+    assert says_none(whole) is none
 
 
 def test_a_chat_without_a_picture_is_quoted() -> None:

@@ -40,6 +40,7 @@ from redloom.errors import (
     TaskFailed,
     Throttled,
     Unavailable,
+    Withheld,
 )
 from redloom.providers._replicate_errors import CODES, kind_of, of_prediction, read
 from redloom.providers._replicate_models import SHAPES, nearest_shape
@@ -208,6 +209,7 @@ def test_submits_that_say_nothing(reply: Reply, error: type[ServiceError]) -> No
         (prediction("succeeded", output=LINK), Made),
         (prediction("succeeded", output=[]), Failed),
         (prediction("succeeded", output={"video": LINK}), Failed),
+        (prediction("succeeded", output=None), Failed),
         (prediction("succeeded", output=None, data_removed=True), Unknown),
         (prediction("canceled"), Canceled),
         (prediction("aborted"), Canceled),
@@ -222,6 +224,16 @@ def test_what_polls_say(reply: Reply, kind: type) -> None:
     if isinstance(outcome, Made):
         assert (outcome.picture.url, outcome.original_prompt) == (LINK, "p")
         assert outcome.times.queued == AT
+
+
+@pytest.mark.parametrize("output", [None, {"video": LINK}, [None], [7], "", [""], 3])
+def test_a_success_that_cannot_be_read_is_not_bought_again(output: Any) -> None:
+    """Only an empty list says that there is no picture; anything else may be billed."""
+    provider, _ = scripted("replicate", prediction("succeeded", output=output))
+    outcome = run(lambda: polled(provider))
+    assert isinstance(outcome, Failed)
+    assert isinstance(outcome.error, Withheld)
+    assert outcome.billed is None
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,6 @@ from redloom.route import (
     choose,
     gate_for,
     nearest,
-    with_seed,
 )
 from redloom.testing import FakeProvider, JumpingClock, fake_endpoint
 from redloom.timing import CALM, COVERED, EAGER, Timing, Timings
@@ -114,7 +113,7 @@ def test_who_may_not_be_asked() -> None:
     stopped.gate.stopped = "arrears"
     early.gate.pace.next_at = NOW + 1
     for _ in range(OPEN_AFTER):
-        broken.breaker.failed(NOW)
+        broken.breaker.failed(NOW, 1)
     named = replace(WANTED, model="fake-1")
     for one in (other, stopped, full, early, broken):
         assert choose([one], named, NOW) is None
@@ -129,18 +128,18 @@ def test_the_breaker_opens_tries_and_closes() -> None:
     breaker = Breaker()
     for number in range(OPEN_AFTER):
         assert breaker.wait_s(NOW) == 0.0
-        breaker.began()
-        breaker.failed(NOW + number)
+        breaker.began(number)
+        breaker.failed(NOW + number, number)
     opened = NOW + OPEN_AFTER - 1
     assert breaker.wait_s(opened) == FIRST_BREAK_S
     half = opened + FIRST_BREAK_S
     assert breaker.wait_s(half) == 0.0
-    breaker.began()
+    breaker.began(7)
     assert breaker.wait_s(half) is None
-    breaker.failed(half)
+    breaker.failed(half, 7)
     assert breaker.wait_s(half) == 2 * FIRST_BREAK_S
     later = half + 2 * FIRST_BREAK_S
-    breaker.began()
+    breaker.began(8)
     breaker.succeeded()
     assert not breaker.open
     assert breaker.wait_s(later) == 0.0
@@ -151,26 +150,46 @@ def test_the_breaker_opens_tries_and_closes() -> None:
 def test_a_breaker_always_lets_somebody_try_again(fates: list[bool]) -> None:
     """Whatever becomes of its jobs: in five minutes at most one may go."""
     breaker, now = Breaker(), NOW
-    for well in fates:
+    for job, well in enumerate(fates):
         wait = breaker.wait_s(now)
         assert wait is not None
         assert wait <= LONGEST_BREAK_S
         now += wait
-        breaker.began()
+        breaker.began(job)
         if well:
             breaker.succeeded()
         else:
-            breaker.failed(now)
+            breaker.failed(now, job)
 
 
 def test_a_break_between_late_failures_is_not_prolonged_while_trying() -> None:
     """Failures of jobs that were under way when it opened do not lock out the one that tries."""
     breaker = Breaker()
-    for _ in range(OPEN_AFTER + 3):
-        breaker.failed(NOW)
+    for job in range(OPEN_AFTER + 3):
+        breaker.failed(NOW, job)
     wait = breaker.wait_s(NOW)
     assert wait is not None
     assert 0 < wait <= LONGEST_BREAK_S
+
+
+def test_one_job_tries_until_its_own_answer_is_known() -> None:
+    """What left before it opened comes back while one tries it: neither its failure nor its end
+    lets a second job go, and the break is not prolonged for it."""
+    breaker = Breaker()
+    for job in range(OPEN_AFTER):
+        breaker.failed(NOW, job)
+    half = NOW + FIRST_BREAK_S
+    breaker.began(100)
+    for late in (7, 8):
+        breaker.failed(half, late)
+        breaker.ended(late)
+        assert breaker.wait_s(half) is None
+    breaker.ended(100)
+    assert breaker.wait_s(half) == 0.0
+    breaker.began(101)
+    breaker.failed(half, 101)
+    breaker.ended(101)
+    assert breaker.wait_s(half) == 2 * FIRST_BREAK_S
 
 
 def test_what_a_query_is_worth() -> None:
@@ -263,7 +282,6 @@ def test_what_no_endpoint_could_make_is_said() -> None:
     assert refused is not None
     assert "2,100" in refused.text.en
     assert able_for(long, []) == ([], None)
-    assert with_seed(WANTED, 7).seed == 7
     sized = asked_of(
         replace(WANTED, size="3:4"), live("one", sizes=((768, 1024), (64, 64))), seed=3
     )

@@ -43,6 +43,7 @@ The way of one picture, in the order that it goes
     told          limits that a service tells of itself, put to use
     carried       a run while it is carried: ready, in hand, its purse
     settle        what a lost answer was, decided from the account's list
+    twins         lost answers to the same words: whose a finished task is
     task          one paid try: intent, submit, ticket, end
     looking       looks through the account for lost answers
     naming        how files are called
@@ -57,7 +58,9 @@ The way of one picture, in the order that it goes
     result        what a caller gets of one wanted picture
     examine       one look at a finished picture: thumbnail, fingerprint, doubts
     finish        from a finished task to a file and an outcome on record
+    measured      how large a finished picture is that nobody has taken yet
     floor         what the work on one picture asks of the carrier
+    withheld      a picture that its service calls made and does not hand over
     hedge         the drain's twins: a straggler at a free endpoint is raced, for nothing
     making        one picture, from its slot to its outcome
     drain         the end of a run: longest first, waiting tasks called back to an idle endpoint

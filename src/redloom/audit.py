@@ -21,11 +21,12 @@ from .carried import Carried, Purse
 from .clock import offload
 from .endpoint import Failed, Made, Outcome, Seen, Ticket, Unknown, Waiting
 from .engine import Engine
-from .errors import PictureError, ServiceError
+from .errors import PictureError, ServiceError, Withheld
 from .finish import Finisher, rules_for
 from .image import write_whole
 from .journal import Row
 from .looking import Lookout, Lost
+from .measured import measure_by
 from .naming import extension
 from .poll import Heard
 from .records import Ending, Job, Run
@@ -143,6 +144,8 @@ class Audit:
             self._say("waiting", live, row)
         elif isinstance(outcome, Made):
             await self._keep(live, row, outcome, ticket)
+        elif isinstance(outcome, Failed) and isinstance(outcome.error, Withheld):
+            self._say("doubt", live, row, error=str(outcome.error))
         elif isinstance(outcome, Failed):
             await records.end_task(row["id"], failed_ending(outcome, now))
             self._say("failed", live, row, error=str(outcome.error))
@@ -198,6 +201,7 @@ class Audit:
             proved,
             unsettled,
             failures.append,
+            measure_by(self.engine.downloads),
             most=1,
         )
         for row in rows:

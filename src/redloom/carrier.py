@@ -390,7 +390,7 @@ class Carrier:
             return self._cannot_pay(carried)
         carried.asked_at(job, live.name)
         live.gate.take(self.clock.now())
-        live.breaker.began()
+        live.breaker.began(job.id)
         self.begin(carried, carried.take(), self.maker.make(carried, job, live, fitted))
         return True
 

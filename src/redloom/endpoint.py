@@ -195,8 +195,6 @@ class Capabilities:
     """Whether it refuses what comes too fast."""
     checks_key: bool = True
     """Whether `Provider.check` tries the key, for free."""
-    tells_progress: bool = False
-    """Whether a poll says how far a running task is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,8 +352,8 @@ class Failed:
     error: ServiceError
     """What became of it."""
     times: Times = Times()
-    billed: bool = False
-    """Whether it costs all the same."""
+    billed: bool | None = False
+    """Whether it costs all the same; None: nobody can tell."""
     original_prompt: str = ""
     """The prompt as it came in, where the answer carries it."""
 
@@ -407,7 +405,7 @@ class Provider(Protocol):
     async def submit(self, asked: Asked, lane: Lane) -> Ticket | Made:
         """Ask for one picture; paid from here on.
 
-        Raises NotSent, Throttled, Unavailable (repeatable); AnswerLost (look first);
+        Raises NotSent, Throttled, Unavailable (repeatable); AnswerLost, Withheld (look first);
         Refused, EndpointStopped (do not repeat); TaskFailed where a synchronous service took
         the request and no picture came (repeated as often as a failed task is).
         """

@@ -38,6 +38,7 @@ from .image import Store
 from .job import AGAIN
 from .journal import Journal, Row, Witness
 from .making import Soften
+from .manifest import write_manifests
 from .memory import share_pools
 from .previews import Previews
 from .prompt import Prompt, prompts_of
@@ -407,16 +408,32 @@ class Engine:
         on_event: Watcher | None = None,
         **how: Any,
     ) -> AsyncIterator[Result]:
-        """Add a run and yield its results as they finish. Keywords as in `add`."""
+        """Add a run and yield its results as they finish. Keywords as in `add`.
+
+        A run with a folder has its ``manifest.jsonl`` and ``manifest.csv`` when this ends, also
+        where the caller stops listening or is cancelled.
+        """
         leave = self.stream_of_events.watch(on_event) if on_event is not None else None
         try:
             run = await self.add(prompts, **how)
-            async for result in self.follow(run):
-                yield result
+            try:
+                async for result in self.follow(run):
+                    yield result
+            except BaseException:
+                with contextlib.suppress(Exception):  # what happened is worth more
+                    await self._leave_manifests(run)
+                raise
+            await self._leave_manifests(run)
         finally:
             if leave is not None:
                 await self.stream_of_events.drain()
                 leave()
+
+    async def _leave_manifests(self, run: str) -> None:
+        """Into the run's folder, where it has one, what became of every row. Raises DiskFull."""
+        record = await self.records.run(run)
+        if record is not None and record.out:
+            await offload(write_manifests, self.journal, run, Path(record.out))
 
     async def generate(
         self, prompts: Iterable[str | Prompt | Mapping[str, Any]], **how: Any

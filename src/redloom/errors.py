@@ -16,6 +16,7 @@
     │   ├── Refused                give up on this picture                      spent: no
     │   │   └── ContentRefused     the same, by moderation; another seed may pass
     │   ├── TaskFailed             an accepted task ended without a picture     spent: no
+    │   │   └── Withheld           called made, and no picture handed over      spent: maybe
     │   └── EndpointStopped        use this endpoint no more until a person acts
     │       ├── KeyRefused         wrong, expired, or another region's key
     │       ├── AccountEmpty       arrears, unpaid, plan or free quota used up
@@ -25,11 +26,10 @@
     │   ├── LinkExpired            ask the task for a new link, fetch again     spent: yes
     │   ├── NotAPicture            the bytes are no picture of the kind asked   spent: yes
     │   └── UnsafeLink             the link points where we do not go           spent: yes
-    ├── WorkspaceError             stop, nothing is lost: disk, journal, lock
-    │   ├── DiskFull
-    │   ├── JournalDamaged
-    │   └── EpochPassed            another engine took over; this one may not spend
-    └── Interrupted                the user said stop; the same command goes on (exit 130)
+    └── WorkspaceError             stop, nothing is lost: disk, journal, lock
+        ├── DiskFull
+        ├── JournalDamaged
+        └── EpochPassed            another engine took over; this one may not spend
 
 An error's message is a `Text`: what happened, whether money was spent, what to do next.
 May import: lang.
@@ -180,6 +180,19 @@ class TaskFailed(ServiceError):
         self.retry = retry
 
 
+class Withheld(TaskFailed):
+    """The service calls the task made and hands no picture over: it may be billed.
+
+    Asked for a few times more, then left in doubt; never bought again by itself.
+    """
+
+    code = "withheld"
+    spent = "maybe"
+
+    def __init__(self, zh: str, en: str, *, service_code: str = "") -> None:
+        super().__init__(zh, en, retry=False, service_code=service_code)
+
+
 class EndpointStopped(ServiceError):
     """This endpoint is of no use until a person acts."""
 
@@ -268,10 +281,3 @@ class Withdrawn(RedloomError):
         super().__init__(
             "这一行已有结果；没有花钱。", "The row has its outcome; nothing was spent."
         )
-
-
-class Interrupted(RedloomError):
-    """Stopped by the user; the same command goes on where it was."""
-
-    code = "interrupted"
-    exit_status = 130

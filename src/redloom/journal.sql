@@ -428,11 +428,14 @@ SELECT id, ticket_id, intent_at, accepted_at FROM tasks WHERE ticket_id IN (SELE
 SELECT coalesce(max(id), 0) FROM tasks;
 
 -- name: open_intents
-SELECT id, model, intent_at, coalesce(lost_at, :now) AS lost_at, state FROM tasks INDEXED BY one_live_task
-WHERE +account = :account AND state IN ('intent', 'accepted', 'doubt', 'made') AND state IN ('intent', 'doubt')
-  AND intent_at <= :until AND coalesce(lost_at, :now) >= :since
-UNION ALL SELECT id, model, intent_at, coalesce(lost_at, :now), state FROM tasks
-WHERE account = :account AND state = 'abandoned' AND intent_at <= :until AND coalesce(lost_at, :now) >= :since;
+WITH open AS (
+  SELECT * FROM tasks INDEXED BY one_live_task
+  WHERE +account = :account AND state IN ('intent', 'accepted', 'doubt', 'made') AND state IN ('intent', 'doubt')
+    AND intent_at <= :until AND coalesce(lost_at, :now) >= :since
+  UNION ALL SELECT * FROM tasks
+  WHERE account = :account AND state = 'abandoned' AND intent_at <= :until AND coalesce(lost_at, :now) >= :since)
+SELECT open.id, open.model, open.intent_at, coalesce(open.lost_at, :now) AS lost_at, open.state,
+       open.size, open.seed, jobs.request, jobs.input FROM open JOIN jobs ON jobs.id = open.job;
 
 -- name: add_image
 INSERT INTO images (key, sha256, task, format, width, height, bytes, made, about)

@@ -4,7 +4,7 @@ One look serves every open doubt of an account: the list is read whole over all 
 The decision is `settle.judge`; here are only the waiting, the reading, and the comparing of
 words where a finished task carries them.
 
-May import: errors, clock, endpoint, journal, records, route, settle, carried.
+May import: errors, clock, endpoint, journal, records, rows, route, settle, task, twins, carried.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from dataclasses import dataclass, field, replace
 
 from .carried import Carried, Paid, Purse
 from .clock import Clock
-from .endpoint import Failed, Made, Seen, Ticket, Unknown, Waiting
+from .endpoint import Failed, Made, Outcome, Picture, Seen, Size, Ticket, Unknown, Waiting
 from .errors import EndpointStopped, Refused, ServiceError
 from .journal import Row
 from .records import Job, Known, Records
 from .route import Live
+from .rows import asked_in
 from .settle import (
     CLOSE_S,
     WIDE_S,
@@ -37,6 +38,8 @@ from .settle import (
     ripe_at,
     span,
 )
+from .task import REPEATED
+from .twins import Wanted, folded, surely
 
 log = logging.getLogger("redloom")
 LOOKS = 6
@@ -55,8 +58,11 @@ class Lost:
     job: Job
     doubt: Doubt
     paid: Paid
+    wanted: Wanted
     lane: str = "async"
     """How it was asked for, which need not be how its endpoint is asked today."""
+    repeated: bool = False
+    """Its answer was another task's ticket: which of the two is ours no list can tell."""
     looks: int = 0
     """Looks that could not tell."""
     open_since: float = 0.0
@@ -67,13 +73,36 @@ class Lost:
         """From a row of ``tasks`` in state doubt."""
         until = row["lost_at"] if row["lost_at"] is not None else row["intent_at"]
         doubt = Doubt(row["id"], row["model"], row["intent_at"], until)
-        return cls(row["id"], live, carried, job, doubt, paid_for(row, carried), row["lane"])
+        wanted = Wanted.of(job.request, row["size"], row["seed"])
+        return cls(
+            row["id"], live, carried, job, doubt, paid_for(row, carried), wanted, row["lane"],
+            row["code"] == REPEATED,
+        )  # fmt: skip
 
 
 def paid_for(row: Row, carried: Carried) -> Paid:
     """What a task of ``tasks`` cost whom: that of another run is no money of this one's."""
     purse = carried.purse if row["run"] == carried.run.id else Purse()
     return Paid(purse, row["price"])
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """Another request whose task may be any that is found."""
+
+    doubt: Doubt
+    wanted: Wanted
+
+    @classmethod
+    def of(cls, row: Row) -> Rival:
+        """From a row of the ``open_intents`` query."""
+        doubt = Doubt(row["id"], row["model"], row["intent_at"], row["lost_at"])
+        return cls(doubt, Wanted.of(asked_in(row)[0], row["size"], row["seed"]))
+
+
+async def unmeasured(_live: Live, _picture: Picture, _task_id: str) -> Size | None:
+    """Nobody can look at pictures."""
+    return None
 
 
 Found = Callable[[Lost, Ticket], Awaitable[None]]
@@ -91,6 +120,8 @@ class Lookout:
     unsettled: Told
     broken: Callable[[Exception], None]
     """The search cannot go on: the journal failed, or there is a mistake in it."""
+    measure: Callable[[Live, Picture, str], Awaitable[Size | None]] = unmeasured
+    """The size of a finished task's picture; None where it cannot be had."""
     looks: int = 0
     most: int = LOOKS
     """Looks at one doubt that could not tell, before it is called unsettled."""
@@ -102,10 +133,12 @@ class Lookout:
     _loops: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _words: dict[str, str] = field(default_factory=dict)
     """The words of tasks whose results were read, by task id."""
+    _sizes: dict[str, Size] = field(default_factory=dict)
+    """The sizes of pictures that had to be measured, by task id."""
 
     async def add(self, lost: Lost) -> None:
         """Settle this doubt; one of the callbacks is called in the end."""
-        if not lost.live.capabilities.lists_tasks or lost.lane == "sync":
+        if not lost.live.capabilities.lists_tasks or lost.lane == "sync" or lost.repeated:
             await self.unsettled(lost)
             return
         place, lost.open_since = lost.live.place, asyncio.get_running_loop().time()
@@ -196,7 +229,7 @@ class Lookout:
         spans = [span(lost.doubt, wide=wide) for lost in losts]
         return await live.provider.look(min(s[0] for s in spans), max(s[1] for s in spans))
 
-    async def _rivals(self, live: Live, losts: Sequence[Lost]) -> list[Doubt]:
+    async def _rivals(self, live: Live, losts: Sequence[Lost]) -> list[Rival]:
         """Open intents and doubts of this account, given up ones too: tasks that may be theirs.
 
         Ours are among them, so that one that is given up in the middle of a look stays a rival
@@ -206,33 +239,39 @@ class Lookout:
         now = self.clock.now()
         account = "|".join(live.endpoint.quota[:2])
         rows = await self.records.open_intents(account, since, now, now)
-        return [Doubt(row["id"], row["model"], row["intent_at"], row["lost_at"]) for row in rows]
+        return [Rival.of(row) for row in rows]
 
     async def _judge(
         self,
         place: str,
         lost: Lost,
-        others: Sequence[Doubt],
+        others: Sequence[Rival],
         seen: Sequence[Seen],
         known: dict[str, Known],
         read_at: float,
     ) -> None:
         clock = self._bearing(lost, seen, known)
-        rivals = {one.task: one for one in (*others, *(lost.doubt for lost in self._open[place]))}
-        rivals = {task: self._loosened(one) for task, one in rivals.items()}
-        rivals.pop(lost.task, None)
+        ours = [Rival(one.doubt, one.wanted) for one in self._open[place]]
+        every = {one.doubt.task: one for one in (*others, *ours)}
+        every.pop(lost.task, None)
+        rivals = [
+            replace(one, doubt=self._loosened(one.doubt))
+            for one in every.values()
+            if one.doubt.model == lost.doubt.model
+        ]
         verdict = judge(
             lost.doubt,
             seen,
             {*known, *self._of_other_words(lost)},
-            [rival for rival in rivals.values() if rival.model == lost.doubt.model],
+            [rival.doubt for rival in rivals],
             clock=clock,
             read_at=read_at,
             list_lag_s=lost.live.capabilities.list_lag_s,
             prompt_in_result=lost.live.capabilities.prompt_in_result,
         )
         if isinstance(verdict, Ambiguous) and lost.live.capabilities.prompt_in_result:
-            verdict = await self._compare(lost, verdict)
+            near = [one.wanted for one in rivals if clock.overlap(lost.doubt, one.doubt)]
+            verdict = await self._compare(lost, verdict, lost.wanted.rivals(near))
         if isinstance(verdict, Adopt):
             # Known from now on, so that no other doubt of this look takes it too.
             known[verdict.task_id] = Known(lost.doubt.since, read_at, lost.task)
@@ -263,8 +302,10 @@ class Lookout:
         """The clock was set just now; ``last_task`` is the newest task that began before."""
         self.steady_from, self.was_set = last_task + 1, True
 
-    async def _compare(self, lost: Lost, verdict: Ambiguous) -> Verdict:
-        """Read the candidates' results: the one with our words is ours."""
+    async def _compare(self, lost: Lost, verdict: Ambiguous, rivals: Sequence[Wanted]) -> Verdict:
+        """Read the candidates' results: the one with our words is ours, where they are nobody
+        else's (``rivals``: requests of the same words) or its picture tells whose it is.
+        """
         undecided = False
         for task_id in verdict.candidates:
             try:
@@ -275,19 +316,33 @@ class Lookout:
             words = outcome.original_prompt if isinstance(outcome, Made | Failed) else ""
             if words:
                 self._words[task_id] = words
-            if words and _folded(words) == _folded(lost.job.request.prompt):
-                return Adopt(task_id)
-            if not words and (
+            if words and folded(words) == lost.wanted.words:
+                if not rivals or await self._surely(lost, rivals, task_id, outcome):
+                    return Adopt(task_id)
+                undecided = True
+            elif not words and (
                 isinstance(outcome, Waiting | Unknown | Made)
-                or (isinstance(outcome, Failed) and outcome.billed)
+                or (isinstance(outcome, Failed) and outcome.billed is not False)
             ):
                 undecided = True
         return Later(self.clock.now() + BETWEEN_S) if undecided else Nothing()
 
+    async def _surely(
+        self, lost: Lost, rivals: Sequence[Wanted], task_id: str, outcome: Outcome
+    ) -> bool:
+        """Whether a task of our words is ours; one that is not is left to whose it is."""
+        if not isinstance(outcome, Made):
+            return False
+        if task_id not in self._sizes:
+            size = await self.measure(lost.live, outcome.picture, task_id)
+            if size is not None:
+                self._sizes[task_id] = size
+        return surely(lost.wanted, rivals, self._sizes.get(task_id), outcome.picture.seed)
+
     def _of_other_words(self, lost: Lost) -> list[str]:
         """Tasks whose words show that they are not this doubt's; another doubt's they may be."""
-        mine = _folded(lost.job.request.prompt)
-        return [task_id for task_id, words in self._words.items() if _folded(words) != mine]
+        mine = lost.wanted.words
+        return [task_id for task_id, words in self._words.items() if folded(words) != mine]
 
     async def _act(self, place: str, lost: Lost, verdict: Verdict) -> None:
         if lost not in self._open[place]:
@@ -320,8 +375,3 @@ def _set_back(lost: Lost, now: float) -> bool:
     it waited for, the service might drop the record meanwhile, and absence prove nothing.
     """
     return now < lost.doubt.since - WIDE_S
-
-
-def _folded(words: str) -> str:
-    """Words without what a service may do to their white space."""
-    return " ".join(words.split())

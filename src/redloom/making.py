@@ -29,18 +29,10 @@ from .errors import (
     TaskFailed,
     Throttled,
     Withdrawn,
+    Withheld,
     WorkspaceError,
 )
-from .events import (
-    Doubtful,
-    Held,
-    Note,
-    Retrying,
-    Running,
-    Stopped,
-    Stream,
-    Submitted,
-)
+from .events import Doubtful, Held, Note, Retrying, Running, Stopped, Stream, Submitted
 from .finish import Finisher
 from .floor import Flight, Floor, worked
 from .hedge import Hedges, Overtaken, Won
@@ -49,6 +41,7 @@ from .journal import Row
 from .lang import Text
 from .limit import Slot
 from .looking import Lookout, Lost, paid_for
+from .measured import measure_by
 from .poll import Heard
 from .records import Ending, Job, JobEnding, Records
 from .retry import (
@@ -72,6 +65,7 @@ from .task import (
     ticket_to_json,
 )
 from .timing import CALM
+from .withheld import end_row, policy_for_doubt
 
 log = logging.getLogger("redloom")
 T = TypeVar("T")
@@ -104,15 +98,16 @@ class Maker:
 
     def __post_init__(self) -> None:
         self.lookout = Lookout(
-            self.records, self.clock, self.adopt, self.proved, self.unsettled, self.floor.broken
-        )
+            self.records, self.clock, self.adopt, self.proved, self.unsettled, self.floor.broken,
+            measure_by(self.finisher.downloads),
+        )  # fmt: skip
 
     async def make(self, carried: Carried, job: Job, live: Live, fitted: Fitted) -> None:
         """From a slot and a rate token, taken already, to the outcome."""
         try:
             await self._make(carried, job, live, fitted)
         finally:
-            live.breaker.ended()
+            live.breaker.ended(job.id)
             self.floor.wake()
 
     async def _make(self, carried: Carried, job: Job, live: Live, fitted: Fitted) -> None:
@@ -131,7 +126,7 @@ class Maker:
             return
         except AnswerLost:
             self._give_back(slot)
-            live.breaker.failed(self.clock.now())
+            live.breaker.failed(self.clock.now(), job.id)
             await self.into_doubt(carried, job, live, attempt.id)
             return
         except Withdrawn:
@@ -215,7 +210,7 @@ class Maker:
                 paid.really(outcome.price.amount)
             await self._finish(flight, task, heard)
         elif isinstance(outcome, Failed):
-            if not outcome.billed:
+            if outcome.billed is False:
                 paid.back()
             await self._after_failed(carried, job, live, task, outcome, heard)
         elif isinstance(outcome, Canceled):
@@ -311,28 +306,29 @@ class Maker:
             tally.failures += 1  # a synchronous lane took it, and no picture came
         else:
             tally.noes += 1
-        self._count_failure(live, error)
+        self._count_failure(live, job, error)
         await self._act(carried, job, live, error, decision)
 
-    def _count_failure(self, live: Live, error: ServiceError) -> None:
+    def _count_failure(self, live: Live, job: Job, error: ServiceError) -> None:
         """For the breaker: a refusal of the words is a sound service's answer."""
         if isinstance(error, Refused):
             live.breaker.succeeded()
         else:
-            live.breaker.failed(self.clock.now())
+            live.breaker.failed(self.clock.now(), job.id)
 
     async def _after_failed(
         self, carried: Carried, job: Job, live: Live, task: int, failed: Failed, heard: Heard
     ) -> None:
-        tally = carried.tally(job)
-        policy = carried.policy(self.policy)
+        if isinstance(failed.error, Withheld):
+            end = end_row(self.floor, self.records, carried, job, live, task, heard, self.policy)
+            await self.surely(end)
+            return
+        tally, policy = carried.tally(job), carried.policy(self.policy)
         decision = after_failure(failed.error, tally.failures, policy, self.rng)
         tally.failures += 1
-        self._count_failure(live, failed.error)
-        ending = failed_ending(failed, self.clock.now())
-        await self.surely(
-            self.records.end_task(task, replace(ending, polls=heard.polls, seen_at=heard.at))
-        )
+        self._count_failure(live, job, failed.error)
+        ending = replace(failed_ending(failed, heard.at), polls=heard.polls, seen_at=heard.at)
+        await self.surely(self.records.end_task(task, ending))
         await self._act(carried, job, live, failed.error, decision, task)
 
     async def _act(
@@ -380,10 +376,9 @@ class Maker:
             self.stream.tell(Stopped(at=self.clock.now(), endpoint=live.name, reason=error.text))
 
     async def into_doubt(self, carried: Carried, job: Job, live: Live, task: int) -> None:
+        at = self.clock.now()
         self.stream.tell(
-            Doubtful(
-                at=self.clock.now(), run=job.run, row=job.row, take=job.take, endpoint=live.name
-            )
+            Doubtful(at=at, run=job.run, row=job.row, take=job.take, endpoint=live.name)
         )
         row = await self.records.task(task)
         assert row is not None
@@ -430,7 +425,7 @@ class Maker:
         if lost.live.capabilities.local:
             await self.proved(lost)
             return
-        policy = str(lost.carried.run.options.get("in_doubt", "wait"))
+        policy = policy_for_doubt(lost.carried, lost.job, self.policy)
         text = Text(
             "请求发出后没有收到回答，也查不清是否已生成，可能已计费；下次启动会再查。",
             "The answer was lost and looking could not tell whether the picture was made; it may be billed. The next start looks again.",

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, ROUND_UP, Context, Decimal, InvalidOperation, localcontext
 from typing import Literal, Protocol
 
 from .errors import BadInput, BadSettings
 from .lang import Text
 
-__all__ = ["Budget", "Estimate", "Line", "Money", "Priced", "Spending", "Verdict", "exact"]
+__all__ = ["Budget", "Estimate", "Line", "Money", "Priced", "Verdict", "exact"]
 
 Verdict = Literal["yes", "exceeded", "unknown-price", "other-currency"]
 
@@ -149,10 +149,6 @@ class Budget:
             used = spent.in_currency(self.currency) + committed.in_currency(self.currency)
             return "yes" if used + price <= self.limit else "exceeded"
 
-    def may_commit(self, spent: Money, committed: Money, next_price: Priced) -> bool:
-        """`verdict` as yes or no."""
-        return self.verdict(spent, committed, next_price) == "yes"
-
     def left(self, spent: Money, committed: Money) -> Decimal:
         """What is still free to spend; 0 where a service charged more than it had listed."""
         with localcontext(_EXACT):
@@ -243,57 +239,6 @@ class Estimate:
             f"{_pictures(self.count)}, about {self.total} for those of known price; "
             f"the price of {self.unknown} is unknown.",
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Spending:
-    """The ledger summed up: what services reported, what the tables say, what nobody knows."""
-
-    reported: Money = Money()
-    estimated: Money = Money()
-    unknown: int = 0
-    """Pictures paid for at a price that nobody knows."""
-    in_doubt: Money = Money()
-    """Perhaps spent: tries whose answer was lost, at their highest price."""
-    doubtful: int = 0
-
-    def and_paid(self, price: Priced, count: int = 1) -> Spending:
-        """With ``count`` more pictures paid for at ``price``."""
-        if price.amount is None:
-            return replace(self, unknown=self.unknown + count)
-        more = Money.of(price.amount, price.currency) * count
-        if price.source == "reported":
-            return replace(self, reported=self.reported + more)
-        return replace(self, estimated=self.estimated + more)
-
-    def and_doubtful(self, price: Priced, count: int = 1) -> Spending:
-        """With ``count`` more tries of which nobody knows whether they were made and billed."""
-        amount = Money() if price.amount is None else Money.of(price.amount, price.currency)
-        return replace(
-            self, in_doubt=self.in_doubt + amount * count, doubtful=self.doubtful + count
-        )
-
-    @property
-    def total(self) -> Money:
-        """Reported and estimated together, without what is in doubt."""
-        return self.reported + self.estimated
-
-    def text(self) -> Text:
-        """One sentence for the end of a run."""
-        zh, en = [f"已花 {self.total}"], [f"spent {self.total}"]
-        if self.reported and self.estimated:
-            zh.append(f"其中服务报告 {self.reported}，按价目表估计 {self.estimated}")
-            en.append(f"{self.reported} as reported, {self.estimated} by the price list")
-        elif self.estimated:
-            zh.append("按价目表估计")
-            en.append("by the price list")
-        if self.unknown:
-            zh.append(f"另有 {self.unknown} 张价格未知")
-            en.append(f"the price of {self.unknown} more is unknown")
-        if self.doubtful:
-            zh.append(f"另有 {self.doubtful} 次存疑，至多 {self.in_doubt}")
-            en.append(f"{self.doubtful} in doubt, at most {self.in_doubt}")
-        return Text("，".join(zh) + "。", "; ".join(en) + ".")
 
 
 def _add(sums: dict[str, Decimal], currency: str, amount: Decimal) -> None:

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .clock import Clock
-from .endpoint import Outcome, Provider, Seen, Ticket, Unknown, Waiting
-from .errors import EndpointStopped, ServiceError, Throttled
+from .endpoint import Failed, Outcome, Provider, Seen, Ticket, Unknown, Waiting
+from .errors import EndpointStopped, ServiceError, Throttled, Withheld
 from .limit import Pace
 from .retry import believed, poll_again
 from .timing import CALM, LONGEST_S, Timing
@@ -33,6 +33,8 @@ STRANGER_S = 0.5
 """The same while nothing is known of how long the service takes."""
 GRACE_S = 60.0
 """UNKNOWN this soon after creation is the service's own lag, not a loss."""
+WITHHELD_S = (2.0, 10.0, 30.0)
+"""Pauses before a task that was made, and whose picture was not handed over, is asked again."""
 SLACK = 0.35
 """A query may be brought forward by this part of its interval to share a list call."""
 LATE_S = 1.0
@@ -74,6 +76,8 @@ class Watch:
     polls: int = 0
     failures: int = 0
     unknown: int = 0
+    withheld: int = 0
+    """Answers that called it made and had no picture in them."""
     queued: float | None = None
     """When it was created, by the service's clock."""
     started: float | None = None
@@ -275,6 +279,9 @@ class Polls:
             self._push_planned(watch, now)
         elif isinstance(outcome, Unknown) and self._may_appear(watch, now):
             self._push(now + min(GRACE_S / 6, LONGEST_S), watch)
+        elif _withheld(outcome) and watch.withheld < len(WITHHELD_S):
+            watch.withheld, watch.alone = watch.withheld + 1, True
+            self._push(now + WITHHELD_S[watch.withheld - 1], watch)
         elif not watch.answer.done():
             self._judge_list(watch, outcome)
             watch.answer.set_result(Heard(outcome, watch.polls, now))
@@ -383,3 +390,8 @@ class Polls:
         ended = None if times is None else times.ended
         if watch.listed is not None and ended is not None and ended < watch.listed - LATE_S:
             self._late += 1
+
+
+def _withheld(outcome: Outcome) -> bool:
+    """Whether the next answer may have the picture that this one lacks."""
+    return isinstance(outcome, Failed) and isinstance(outcome.error, Withheld)

@@ -13,7 +13,7 @@ May import: errors, lang.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from .errors import (
@@ -26,6 +26,7 @@ from .errors import (
     TaskFailed,
     Throttled,
     Unavailable,
+    Withheld,
 )
 
 LONGEST_PAUSE_S = 300.0
@@ -95,7 +96,7 @@ def after_submit(
     ``submits`` POSTs of this job were answered with no before, ``tries`` tasks of it failed.
     """
     match error:
-        case AnswerLost():
+        case AnswerLost() | Withheld():
             return Look()
         case EndpointStopped():
             return StopEndpoint()
@@ -171,7 +172,6 @@ class Allowance:
     most: float = 10.0
     gain: float = 0.1
     slow_s: float = 15.0
-    slowed: int = field(default=0)
 
     def success(self) -> None:
         """One request was answered well."""
@@ -182,5 +182,4 @@ class Allowance:
         if self.tokens >= 1.0:
             self.tokens -= 1.0
             return pause_s
-        self.slowed += 1
         return max(pause_s, self.slow_s)

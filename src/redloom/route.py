@@ -11,7 +11,7 @@ May import: errors, lang, prompt, job, endpoint, limit, timing, poll.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from .endpoint import Asked, Capabilities, Endpoint, Fitted, Lane, Limits, Price, Provider, Size
 from .errors import Refused
@@ -45,7 +45,10 @@ class Breaker:
     failures: int = 0
     until: float = 0.0
     break_s: float = FIRST_BREAK_S
-    trying: bool = False
+    trial: int | None = None
+    """The job that tries it, while its answer is not known; others may still be on their way back,
+    begun before it opened.
+    """
 
     @property
     def open(self) -> bool:
@@ -56,32 +59,33 @@ class Breaker:
         """Nominal seconds until a job may try it; None while one is trying."""
         if not self.open:
             return 0.0
-        return None if self.trying else max(0.0, self.until - now)
+        return None if self.trial is not None else max(0.0, self.until - now)
 
-    def began(self) -> None:
+    def began(self, job: int) -> None:
         """A job is on its way there."""
-        self.trying = self.open
+        if self.open:
+            self.trial = job
 
     def succeeded(self) -> None:
         """The service did its work."""
-        self.failures, self.break_s, self.trying = 0, FIRST_BREAK_S, False
+        self.failures, self.break_s, self.trial = 0, FIRST_BREAK_S, None
 
-    def ended(self) -> None:
+    def ended(self, job: int) -> None:
         """A job is done with it. One that tried it and tells nothing (a 429, a lost answer, a
         cancelled task) leaves the next one to try.
         """
-        self.trying = False
+        self.trial = None if self.trial == job else self.trial
 
-    def failed(self, now: float) -> None:
-        """It could not be reached, or answered with an error of its own.
+    def failed(self, now: float, job: int) -> None:
+        """It could not be reached, or answered ``job`` with an error of its own.
 
         What left before it was closed and fails after says nothing new.
         """
         self.failures += 1
-        if self.failures == OPEN_AFTER or (self.open and self.trying):
+        if self.failures == OPEN_AFTER or (self.open and self.trial == job):
             self.until = now + self.break_s
             self.break_s = min(LONGEST_BREAK_S, self.break_s * 2.0)
-        self.trying = False
+        self.ended(job)
 
 
 @dataclass(eq=False)
@@ -355,8 +359,3 @@ def able_for(request: Request, lives: Iterable[Live]) -> tuple[list[Live], Refus
             else:
                 able.append(live)
     return able, reason
-
-
-def with_seed(request: Request, seed: int | None) -> Request:
-    """The request with another seed, for a new try after moderation blocked the output."""
-    return replace(request, seed=seed)

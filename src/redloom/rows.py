@@ -78,7 +78,7 @@ class Job:
         """From a row of the ``waiting_jobs`` query."""
         return cls(
             row["id"], row["run"], row["row"], row["take"], row["key"],
-            *_asked(row), row["tries"], row["stored"], row["live_task"],
+            *asked_in(row), row["tries"], row["stored"], row["live_task"],
         )  # fmt: skip
 
     @classmethod
@@ -86,11 +86,11 @@ class Job:
         """From a row of the ``live_tasks`` query: the job that its task was begun for."""
         return cls(
             row["job"], row["run"], row["row"], row["take"], row["key"],
-            *_asked(row), row["tries"], None, row["id"],
+            *asked_in(row), row["tries"], None, row["id"],
         )  # fmt: skip
 
 
-def _asked(row: Row) -> tuple[Request, Mapping[str, Any]]:
+def asked_in(row: Row) -> tuple[Request, Mapping[str, Any]]:
     """Request and input of a row of ``jobs``; softened words stand in for the prompt."""
     request, given = request_from_json(row["request"]), json.loads(row["input"])
     if "softened" in given:

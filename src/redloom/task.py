@@ -14,19 +14,31 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from .clock import Clock
 from .endpoint import Asked, Failed, Made, Picture, Ticket
-from .errors import AnswerLost, Refused, ServiceError
+from .errors import AnswerLost, Refused, ServiceError, Withheld, WorkspaceError
 from .journal import Row
+from .lang import Text
 from .records import Ending, Intent, Job, Records
 from .route import Live
 
 STALE_INTENT_S = 5.0
 """An intent this much older than now, in nominal seconds, is not acted upon: this process may
 have slept while another engine settled it."""
+
+
+REPEATED = "repeated"
+"""The code of a doubt whose answer was the ticket of another task: a list cannot tell them apart."""
+_NOT_OURS = Text(
+    "服务的回答记不下来（例如给了别的任务的编号）；图可能已生成并计费，不会重复提交。",
+    "The service's answer cannot be put on record (it may be another task's number); the picture "
+    "may be made and billed, so it is not sent again.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +91,25 @@ class Attempt:
             return await self.submit()
         try:
             answer = await self.live.provider.submit(self.asked, self.live.lane)
-        except AnswerLost as error:
+        except (AnswerLost, Withheld) as error:
             await self.records.doubt(self.id, self.clock.now(), error.code, str(error))
-            raise
+            if isinstance(error, AnswerLost):
+                raise
+            raise AnswerLost(*error.text) from error
         except ServiceError as error:
             await self._void(error.service_code or error.code, str(error))
             raise
         except (Exception, asyncio.CancelledError) as error:
             await self.records.doubt(self.id, self.clock.now(), "broken", type(error).__name__)
             raise
-        await self._record(answer)
+        try:
+            await self._record(answer)
+        except WorkspaceError:
+            raise
+        except Exception as error:
+            code = REPEATED if isinstance(error, sqlite3.IntegrityError) else "broken"
+            await self.records.doubt(self.id, self.clock.now(), code, type(error).__name__)
+            raise AnswerLost(*_NOT_OURS) from error
         return answer
 
     def facts(self, answer: Ticket | Made, notes: Sequence[object]) -> TaskFacts:
@@ -188,12 +209,17 @@ def made_ending(
     )
 
 
+_BILLED: Mapping[bool | None, Literal["yes", "no", "maybe"]] = {
+    True: "yes", False: "no", None: "maybe",
+}  # fmt: skip
+
+
 def failed_ending(failed: Failed, now: float) -> Ending:
     """The record of a task that ended without a picture."""
     error = failed.error
     return Ending(
         state="refused" if isinstance(error, Refused) else "failed",
-        billed="yes" if failed.billed else "no",
+        billed=_BILLED[failed.billed],
         at=now,
         code=error.service_code or error.code,
         error=str(error),

@@ -170,7 +170,7 @@ class Wire:
             total=max(10.0, self._clock.real(timeout_s or self._timeout_s)),
             sock_connect=max(5.0, self._clock.real(15.0)),
         )
-        with held(), _translated(method, self.base_url, sent):
+        with held(), _translated(self.base_url, sent):
             session = await self._open()
             async with session.request(
                 method,
@@ -315,8 +315,8 @@ class _translated:  # noqa: N801 - used like a function
     The message names the host, never the URL: a query may hold a signature.
     """
 
-    def __init__(self, method: str, base_url: str, sent: _Sent) -> None:
-        self._sent, self._method, self._base_url = sent, method, base_url
+    def __init__(self, base_url: str, sent: _Sent) -> None:
+        self._sent, self._base_url = sent, base_url
 
     def __enter__(self) -> None:
         return None

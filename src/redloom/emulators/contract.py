@@ -2,11 +2,15 @@
 
 A module of this room (or of another package) with the provider's name, holding::
 
-    Emulated        a dataclass of settings; `ASKED_OF_SETTINGS` names those that must be there
+    Emulated        a dataclass of settings, those among them that the suite sets
     Emulator        a class: Emulator(settings, clock), see `Emulator` below
     FAULTS          what can go wrong, by name; `standard` gives the names that the suite uses
     parse_faults    reads ``--faults``: ``partial(faults.parse, known=FAULTS)``
     VARIANTS        optional: several of it, such as one for each model that differs
+
+The suite sets ``faults``; ``keys``, which maps each good key to its account (a keyless service may
+leave it out); ``latency``, a `service_time.ServiceTime`; ``submit_per_second`` and ``concurrency``, 0
+for no limit, and ``over``, ``queue`` or ``reject`` (not in one that is never too busy).
 
 Its pictures are drawn by `pictures.picture`, so that a finished file tells whose prompt it is of,
 and everything accepted goes into its `ledger.Ledger` at the moment when it is bought.
@@ -25,19 +29,6 @@ from redloom.lang import Text
 
 from .faults import Fault
 from .ledger import Ledger
-
-ASKED_OF_SETTINGS = (
-    "faults",
-    "keys",
-    "latency",
-    "submit_per_second",
-    "concurrency",
-    "over",
-)
-"""Fields of ``Emulated`` that the suite sets. ``keys`` maps each good key to its account;
-``submit_per_second`` 0 and ``concurrency`` 0 mean no limit; ``over`` is ``queue`` or ``reject``;
-``latency`` is a `service_time.ServiceTime`. A keyless service may leave ``keys`` out, one that is
-never too busy the three limits."""
 
 
 class Emulator(Protocol):

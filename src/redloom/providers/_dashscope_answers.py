@@ -72,11 +72,25 @@ def pictures_of(entries: Sequence[Mapping[str, Any]]) -> list[Picture]:
     return list(found.values())
 
 
-def billed(body: Mapping[str, Any]) -> bool:
-    """Whether the answer counts pictures made, and so charges for them."""
-    usage = body.get("usage")
-    count = usage.get("image_count") if isinstance(usage, dict) else 0
-    return isinstance(count, int) and count > 0
+def billed(body: Mapping[str, Any]) -> bool | None:
+    """Whether the answer counts pictures made, and so charges for them; None: it counts nothing.
+
+    ``usage.image_count`` is what is billed, ``task_metrics`` (singular in a synchronous answer)
+    what came; a task that is called a success has made one picture at least.
+    """
+    output = body.get("output")
+    metrics = [output.get(name) for name in _METRICS] if isinstance(output, dict) else []
+    for counts, name in (
+        (body.get("usage"), "image_count"),
+        *((one, "SUCCEEDED") for one in metrics),
+    ):
+        count = counts.get(name) if isinstance(counts, dict) else None
+        if isinstance(count, int | float) and not isinstance(count, bool) and count >= 0:
+            return count > 0
+    return None
+
+
+_METRICS = ("task_metrics", "task_metric")
 
 
 def times_of(output: Mapping[str, Any]) -> Times:

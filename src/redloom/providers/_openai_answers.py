@@ -52,26 +52,34 @@ def pictures(answer: Answer) -> list[Picture]:
 
 
 def says_none(answer: Answer) -> bool:
-    """Whether the answer plainly holds no picture: words in its place, or an empty list beside
-    which nothing is charged.
+    """Whether the answer plainly holds no picture: words without an address in its place, or an
+    empty list beside which nothing is charged.
     """
     body = answer.body or {}
-    if words(answer):
-        return True
+    if said := _said_at_length(answer):
+        return not _HELD.search(said)
     usage = body.get("usage")
     counts = [usage.get(name) for name in _CHARGED] if isinstance(usage, dict) else []
     charged = any(isinstance(count, int | float) and count > 0 for count in counts)
     return not charged and any(body.get(place) == [] for place in _PLACES)
 
 
+_HELD = re.compile(r"https?://|data:image/", re.IGNORECASE)
+"""Words that hold an address may hold the picture: one that could not be told from others."""
+
+
 def words(answer: Answer) -> str:
     """What a chat said in the place of a picture, shortened; empty where it said nothing."""
+    return " ".join(_said_at_length(answer).split())[:160]
+
+
+def _said_at_length(answer: Answer) -> str:
     for choice in _objects((answer.body or {}).get("choices")):
         message = choice.get("message")
         if isinstance(message, dict):
             said = message.get("refusal") or message.get("content")
             if isinstance(said, str) and said.strip():
-                return " ".join(said.split())[:160]
+                return said
     return ""
 
 

@@ -26,6 +26,7 @@ from redloom.errors import (
     TaskFailed,
     Throttled,
     Unavailable,
+    Withheld,
 )
 from redloom.lang import Text
 
@@ -201,6 +202,15 @@ def unreadable(where: Text, status: int, service_code: str = "") -> Unavailable:
     )
 
 
+def withheld(where: Text) -> Withheld:
+    """A task of the service called ``where`` that is called made and has no readable picture."""
+    return Withheld(
+        f"{where.zh}说图已做成，却没有给出读得懂的图；可能已计费，再问几次，不会重复提交。",
+        f"{where.en} calls the picture made but handed over none that can be read; it may be "
+        "billed, so it is asked for a few times more and not sent again.",
+    )
+
+
 def by_status(status: int) -> Kind:
     """What an error means whose code no table has: a doubt costs less than a second picture."""
     if status >= 500 or status < 400:
@@ -275,4 +285,4 @@ _SENTENCES: Mapping[Kind, Text] = {
     ),
 }
 
-__all__ = ["QUOTA_WAIT_S", "Kind", "Said", "Voice", "by_status", "query", "unreadable"]
+__all__ = ["QUOTA_WAIT_S", "Kind", "Said", "Voice", "by_status", "query", "unreadable", "withheld"]

@@ -116,7 +116,6 @@ class WebUI(Synchronous):
             gives_links=False,
             moderates=False,
             throttles=False,
-            tells_progress=True,
         )
 
     def limits(self) -> Limits:

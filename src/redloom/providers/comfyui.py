@@ -128,7 +128,6 @@ class ComfyUI:
             gives_links=False,
             moderates=False,
             throttles=False,
-            tells_progress=True,
         )
 
     def limits(self) -> Limits:

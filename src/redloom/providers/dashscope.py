@@ -50,6 +50,7 @@ from redloom.errors import (
     TaskFailed,
     Throttled,
     Unavailable,
+    Withheld,
 )
 from redloom.lang import Text
 
@@ -81,7 +82,7 @@ from ._dashscope_models import (
 )
 from ._reference import data_url
 from ._voice import query as answered
-from ._voice import unreadable
+from ._voice import unreadable, withheld
 
 __all__ = ["DEFAULTS", "MODELS", "create"]
 
@@ -293,13 +294,9 @@ class DashScope:
         outcome = self._finished(body, output, Times())
         if isinstance(outcome, Made):
             return outcome
-        if outcome.billed:
-            raise AnswerLost(
-                f"{self._where.zh}说图已做成，却没有给出图；可能已计费，先核对。",
-                f"{self._where.en} says that it made the picture but handed none over; "
-                "it may be billed, so it is not sent again.",
-            )
         error = outcome.error
+        if isinstance(error, Withheld):
+            raise AnswerLost(error.text.zh, error.text.en)
         if isinstance(error, TaskFailed):
             text = error.text
             raise Unavailable(text.zh, text.en, service_code=error.service_code)
@@ -357,8 +354,11 @@ class DashScope:
                 request_id=request_id(body),
             )
         wrong = next((item for item in [*entries, output] if text_of(item, "code")), None)
+        counted = billed(body)
+        if counted or (counted is None and wrong is None):
+            return Failed(withheld(self._where), times, billed=counted, original_prompt=original)
         error = self._task_error(wrong) if wrong else _no_picture(self._where)
-        return Failed(error, times, billed=billed(body), original_prompt=original)
+        return Failed(error, times, original_prompt=original)
 
     def _task_error(self, entry: Mapping[str, Any]) -> ServiceError:
         code = text_of(entry, "code") or "FAILED"
@@ -515,6 +515,7 @@ def _refused(text: Text) -> Refused:
 
 def _no_picture(where: Text) -> TaskFailed:
     return TaskFailed(
-        f"{where.zh}说任务成功，却没有给出图；会再试。",
-        f"{where.en} calls the task a success but handed over no picture; it is tried again.",
+        f"{where.zh}说任务成功，却没有给出图，也没有计费；会再试。",
+        f"{where.en} calls the task a success but handed over no picture and counts none; "
+        "not billed, it is tried again.",
     )

@@ -147,7 +147,6 @@ class Local(Synchronous):
             gives_links=False,
             moderates=False,
             throttles=False,
-            tells_progress=True,
         )
 
     def limits(self) -> Limits:

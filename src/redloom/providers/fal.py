@@ -53,7 +53,7 @@ from ._requests import (
     with_options,
     without_negative,
 )
-from ._voice import Kind, Said, Voice
+from ._voice import Kind, Said, Voice, withheld
 
 __all__ = ["DEFAULTS", "create"]
 
@@ -223,22 +223,27 @@ class Fal:
         if said is not None and (said.code in _OWN or answer.status in (400, 422)):
             # A stored result may be an error of the model's, with that error's HTTP status.
             return self._failed(Said(said.code, said.message))
-        images = (answer.body or {}).get("images")
-        single = (answer.body or {}).get("image")
-        if answer.status != 200 or not isinstance(images or [single], list) or answer.body is None:
+        if answer.status != 200 or answer.body is None:
             raise self._voice.query_error(answer)
-        return self._made(answer, [one for one in images or [single] if isinstance(one, dict)])
+        return self._made(answer.body)
 
-    def _made(self, answer: Answer, images: Sequence[Mapping[str, Any]]) -> Outcome:
-        body = answer.body or {}
-        pictures = [Picture(str(one["url"]), seed=_seed(body)) for one in images if one.get("url")]
+    def _made(self, body: Mapping[str, Any]) -> Outcome:
+        """``images``, or ``image`` from models that make one. Without a link that can be read only
+        an empty list says that there is none."""
+        images = body.get("images")
+        rows = images if isinstance(images, list) and images else [body.get("image")]
+        links = [one.get("url") if isinstance(one, dict) else one for one in rows]
+        seed = _seed(body)
+        pictures = [Picture(link, seed=seed) for link in links if isinstance(link, str) and link]
         prompt = str(body.get("prompt") or "")
         flagged = body.get("has_nsfw_concepts")
         if isinstance(flagged, list) and flagged and flagged[0] is True:
-            return Failed(ContentRefused(*_BLACK, other_seed_may_pass=True), billed=True)
-        if not pictures:
+            return Failed(ContentRefused(*_BLACK), billed=True, original_prompt=prompt)
+        if pictures:
+            return Made(pictures[0], original_prompt=prompt, extra=tuple(pictures[1:]))
+        if images == []:
             return Failed(TaskFailed(*_NONE), original_prompt=prompt)
-        return Made(pictures[0], original_prompt=prompt, extra=tuple(pictures[1:]))
+        return Failed(withheld(_WHERE), billed=None, original_prompt=prompt)
 
     def _failed(self, said: Said) -> Outcome:
         if "cancel" in said.code:
@@ -293,8 +298,9 @@ _MODEL_HINT = Text(
     "A model is called OWNER/APP, such as fal-ai/flux/dev.",
 )
 _BLACK = Text(
-    "fal 的安全检查把图涂黑了；这张已计费，换个种子或改写提示词。",
-    "fal's safety check blacked the picture out; it is billed. Another seed or other words may do.",
+    "fal 的安全检查把图涂黑了；这张已计费，所以不会自动再要：换个种子或改写提示词再试。",
+    "fal's safety check blacked the picture out. It is billed, so it is not asked for again by "
+    "itself: another seed or other words may do.",
 )
 _NONE = Text(
     "fal 说完成了，却没有给出图；会再试。",

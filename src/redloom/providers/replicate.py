@@ -55,7 +55,7 @@ from ._replicate_models import (
     nearest_shape,
 )
 from ._requests import changed, refuse_unfit, reseeded, with_options, without_negative
-from ._voice import Kind, Voice
+from ._voice import Kind, Voice, withheld
 
 __all__ = ["DEFAULTS", "create"]
 
@@ -257,7 +257,9 @@ class Replicate:
             return Made(pictures[0], times, original_prompt=words, extra=tuple(pictures[1:]))
         if body.get("data_removed"):
             return Unknown()
-        return Failed(TaskFailed(*_NONE), times, original_prompt=words)
+        if output == []:
+            return Failed(TaskFailed(*_NONE), times, original_prompt=words)
+        return Failed(withheld(_WHERE), times, billed=None, original_prompt=words)
 
     def _page_of(self, link: object) -> dict[str, str]:
         """What to ask for to have the next page; a list whose page has no address is not whole."""
