@@ -27,6 +27,7 @@ def test_list_calls_add_up_over_processes(tmp_path: Path) -> None:
                 live.polls.list_calls += during
                 await diarist(Ended(at=2.0, run="r1", counts={}, state="done"))
                 found.append(diary_of(records.journal, "r1").lists)
+                assert not diarist._before, "what is kept of each run that has ended"
         return found
 
     assert run(main()) == [3, 8]

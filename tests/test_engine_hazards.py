@@ -12,6 +12,7 @@ import pytest
 
 from helpers.desk import desk, engine, live_of, run_record
 from redloom.carried import Carried, Purse
+from redloom.download import Downloads
 from redloom.endpoint import Asked, Fitted, Lane, Made, Outcome, Picture, Price, Seen, Ticket
 from redloom.engine import Engine, Result, RunOptions
 from redloom.errors import (
@@ -76,6 +77,35 @@ def words(number: int) -> list[str]:
 def caps(provider: FakeProvider, **changes: Any) -> None:
     """Change what a fake service can do."""
     provider.caps = replace(provider.caps, **changes)
+
+
+# paid for, and not here
+
+
+def test_what_could_not_be_fetched_is_fetched_by_the_same_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As its error says: the same run again fetches it and buys nothing; one process or two."""
+    down = [True]
+    bring = Downloads.fetch
+
+    async def unwell(self: Downloads, *what: Any, **how: Any) -> Any:
+        if down[0]:
+            raise FetchFailed("断了", "cut")
+        return await bring(self, *what, **how)
+
+    monkeypatch.setattr(Downloads, "fetch", unwell)
+    clock = JumpingClock()
+    service = FakeProvider(clock.now)
+
+    async def again() -> list[str]:
+        async with engine(tmp_path / "ws", (fake_endpoint(), service), clock=clock) as one:
+            first = statuses(await one.generate(["a", "b", "a"], out=tmp_path / "out"))
+            down[0] = False
+            return first + statuses(await one.generate(["a", "b", "a"], out=tmp_path / "out"))
+
+    assert run(again()) == ["failed"] * 3 + ["ok", "ok", "duplicate"]
+    assert service.submits == 2
 
 
 # an endpoint that could not make it

@@ -135,3 +135,19 @@ def forget() -> None:
         logger.removeHandler(handler)
         handler.close()
     logger.setLevel(logging.NOTSET)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")
+def test_a_full_disk_under_the_log_is_no_traceback(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The line is lost; nothing is thrown into the terminal, and nothing stops."""
+    logger = logging.getLogger("redloom")
+    keep(tmp_path)
+    handler = next(one for one in logger.handlers if isinstance(one, logging.FileHandler))
+    handler.stream = Path("/dev/full").open("a", encoding="utf-8")  # noqa: SIM115
+    logger.warning("words that find no room")
+    keep(tmp_path)  # the earlier handler is taken off, its words still in hand
+    for ours in [one for one in logger.handlers if isinstance(one, logging.FileHandler)]:
+        logger.removeHandler(ours)
+    assert capfd.readouterr().err == ""

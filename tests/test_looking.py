@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from redloom.carried import Carried, Purse
 from redloom.endpoint import Asked, Made, Seen, Ticket
 from redloom.engine import Engine, Result, RunOptions
 from redloom.errors import DiskFull, KeyRefused, Unavailable, WorkspaceError
+from redloom.limit import Pace
 from redloom.looking import Lookout, Lost
 from redloom.prompt import Prompt
 from redloom.records import Ending, Records
@@ -258,6 +260,34 @@ def test_doubts_with_other_words_are_each_found(tmp_path: Path) -> None:
     results, provider = told(tmp_path, main, change)
     assert [r.status for r in results] == ["ok"] * 4
     assert provider.bought_twice() == []
+
+
+def test_reading_candidates_keeps_to_the_query_budget(tmp_path: Path) -> None:
+    """A clock that was set makes many tasks worth reading: one after another at the account's pace."""
+    clock, asked = JumpingClock(), list[float]()
+
+    async def main() -> None:
+        provider = FakeProvider(clock.now)
+        tell_words(provider)
+        provider.poll_errors = lambda _number: asked.append(clock.now())
+        names = [f"s{k}" for k in range(20)]
+        provider.strangers += [Seen(name, "fake-1", "made", START + 0.5) for name in names]
+        async with desk(tmp_path) as records:
+            (mine,) = await add_run(records, ["mine"])
+            task = await records.intend(intent_of(mine))
+            await records.doubt(task, START + 1.0, "answer-lost", "")
+            row = await records.task(task)
+            assert row is not None
+            live = live_of(provider, clock)
+            live.polls.pace = Pace(2.0)
+            lookout = watched(records, clock, [], [])
+            await lookout.add(Lost.of(row, live, Carried(run_of(records), Purse()), mine))
+            await asyncio.sleep(100)
+            await lookout.close()
+
+    run(main())
+    assert len(asked) >= 20
+    assert min(b - a for a, b in pairwise(asked)) > 0.49
 
 
 @pytest.mark.parametrize("words", [True, False])

@@ -135,7 +135,7 @@ class Diarist:
                     diary.refused(event)
         elif isinstance(event, Ended) and event.run in self._open:
             await self._write(event.run, event.at)
-            del self._open[event.run]
+            del self._open[event.run], self._before[event.run]
         if self._open and event.at - self._written >= EVERY_S:
             for run in self._open:
                 await self._write(run, event.at)

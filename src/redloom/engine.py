@@ -367,6 +367,7 @@ class Engine:
         self._taken[run.id] = self.clock.now()
         self._gone.pop(run.id, None)
         await self.records.reopen(run.id, ("in-doubt", "unpaid", "cancelled"))
+        await self.records.reopen_unfetched(run.id)
         environment = json.dumps(self.environment(endpoints), sort_keys=True)
         await self.records.own_run(
             run.id, self.workspace.token, environment, budget=budget[0], currency=budget[1]

@@ -286,6 +286,12 @@ WHERE id = :id AND status = 'pending';
 UPDATE jobs SET status = 'pending', code = '', error = '', ended = NULL, seq = NULL
 WHERE run = :run AND status != 'pending' AND status IN (SELECT value FROM json_each(:statuses));
 
+-- name: reopen_unfetched
+UPDATE jobs SET status = 'pending', code = '', error = '', ended = NULL, seq = NULL
+WHERE run = :run AND status = 'failed' AND key IN
+  (SELECT key FROM tasks INDEXED BY one_live_task
+   WHERE state IN ('intent', 'accepted', 'doubt', 'made') AND state = 'made');
+
 -- name: cancel_jobs
 UPDATE jobs SET status = 'cancelled', ended = :ended, seq = :seq
 WHERE run = :run AND status = 'pending' AND NOT EXISTS

@@ -102,6 +102,11 @@ class _Kept(logging.FileHandler, _Ours):
         with contextlib.suppress(OSError):
             super().emit(record)
 
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """What the disk refuses is said by those whose work it stops, without a traceback of ours."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
 
 def set_up(
     *, verbose: bool = False, stream: TextIO | None = None, names: Sequence[str] = ("redloom",),
@@ -147,7 +152,8 @@ def keep(folder: Path) -> None:
 def _take_off(logger: logging.Logger, kind: type[_Ours]) -> None:
     for handler in [one for one in logger.handlers if isinstance(one, kind)]:
         logger.removeHandler(handler)
-        handler.close()
+        with contextlib.suppress(OSError):  # its last words find no room
+            handler.close()
 
 
 def narrate(event: Event) -> None:

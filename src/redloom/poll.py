@@ -158,6 +158,12 @@ class Polls:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def turn(self) -> None:
+        """Wait until one more query fits the account's budget, and take it for one made elsewhere."""
+        while (wait_s := self.pace.ready_in(self.clock.now())) > 0:
+            await self.clock.sleep(wait_s)
+        self.pace.take(self.clock.now())
+
     def hurry(self) -> None:
         """What a query is worth has changed: plan those that wait for one anew."""
         now = self.clock.now()

@@ -214,6 +214,10 @@ class Records:
             lambda db: db.run("reopen_jobs", run=run, statuses=wanted), "reopen"
         )
 
+    async def reopen_unfetched(self, run: str) -> int:
+        """Jobs of a run whose pictures are paid for and could not be fetched become pending again."""
+        return await self.journal.do(lambda db: db.run("reopen_unfetched", run=run), "reopen")
+
     async def reopen_job(self, job: int) -> bool:
         """A job that ended without a picture is pending again; whether it was such a one."""
         return await self.journal.do(lambda db: db.run("reopen_job", id=job), "reopen") > 0

@@ -18,6 +18,9 @@ from .endpoint import Seen
 
 CLOSE_S = 5.0
 """How far off a creation time may be once the service's clock is known from tasks of ours."""
+LATE_S = 10.0
+"""How long after its connection broke a request may still be accepted: what a gateway, or a service
+that is busy, has in hand by then is read in the end."""
 WIDE_S = 1800.0
 """The same while nothing of ours in the list tells how its clock differs from this one."""
 DAY_S = 86400.0
@@ -30,7 +33,7 @@ NEIGHBOURHOOD_S = 1800.0
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """A request that may have been accepted between ``since`` and ``until`` (nominal times)."""
+    """A request that left at ``since`` and whose connection broke at ``until`` (nominal times)."""
 
     task: int
     model: str
@@ -52,7 +55,8 @@ class Bearing:
 
     def window(self, doubt: Doubt) -> tuple[float, float]:
         """When, by the service's clock, the task of ``doubt`` may have been created."""
-        return doubt.since + self.offset - self.margin, doubt.until + self.offset + self.margin
+        until = doubt.until + LATE_S
+        return doubt.since + self.offset - self.margin, until + self.offset + self.margin
 
     def overlap(self, one: Doubt, other: Doubt) -> bool:
         """Whether both may have been created at one moment."""
@@ -125,7 +129,7 @@ def span(doubt: Doubt, *, wide: bool) -> tuple[float, float]:
 
 def ripe_at(doubt: Doubt, list_lag_s: float) -> float:
     """The nominal time from which a list is whole for this doubt."""
-    return doubt.until + CLOSE_S + list_lag_s
+    return doubt.until + LATE_S + CLOSE_S + list_lag_s
 
 
 def judge(
