@@ -342,6 +342,11 @@ SELECT id FROM (
     ORDER BY row, take LIMIT :troubled))
 ORDER BY row, take;
 
+-- name: ids_of_statuses
+-- Along the rows' own index: a page costs what lies between its rows, whatever the rest is.
+SELECT id, row, take FROM jobs WHERE run = :run AND (row, take) > (:row, :take)
+  AND +status IN (SELECT value FROM json_each(:statuses)) ORDER BY row, take LIMIT :limit;
+
 -- name: rows_by_id
 SELECT jobs.*, runs.out, tasks.endpoint, tasks.model AS served, tasks.seed, tasks.size AS sent_size,
        tasks.ticket_id, tasks.intent_at, tasks.accepted_at, tasks.closed_at, tasks.queued,

@@ -15,7 +15,7 @@ import csv
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import IO, Any
@@ -41,21 +41,37 @@ EVERY_S = 10.0
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def rows_of(journal: Journal, run: str) -> Iterator[Row]:
-    """A run's rows in input order, read from the journal a page at a time. For a thread."""
-    after = (0, 0)
+def rows_of(
+    journal: Journal, run: str, *, after: tuple[int, int] = (0, 0), statuses: Collection[str] = ()
+) -> Iterator[Row]:
+    """A run's rows in input order, read from the journal a page at a time. For a thread.
+
+    ``after``: only what lies behind this (row, take). ``statuses``: only rows of these; all of none.
+    """
     while True:
-        page = _page(journal, run, after)
+        page = _page(journal, run, after, statuses)
         yield from page
         if len(page) < PAGE:
             return
         after = (page[-1]["row"], page[-1]["take"])
 
 
-def _page(journal: Journal, run: str, after: tuple[int, int]) -> list[Row]:
-    return journal.read_now(
-        lambda db: db.all("rows", run=run, row=after[0], take=after[1], limit=PAGE)
-    )
+def rows_by_id(journal: Journal, ids: Sequence[int]) -> Iterator[Row]:
+    """These rows, given in input order, a page at a time. For a thread."""
+    for start in range(0, len(ids), PAGE):
+        some = json.dumps(ids[start : start + PAGE])
+        yield from journal.read_now(lambda db: db.all("rows_by_id", ids=some))  # noqa: B023
+
+
+def _page(
+    journal: Journal, run: str, after: tuple[int, int], statuses: Collection[str]
+) -> list[Row]:
+    values = {"run": run, "row": after[0], "take": after[1], "limit": PAGE}
+    if not statuses:
+        return journal.read_now(lambda db: db.all("rows", **values))
+    wanted = json.dumps(list(statuses))
+    found = journal.read_now(lambda db: db.all("ids_of_statuses", statuses=wanted, **values))
+    return list(rows_by_id(journal, [row["id"] for row in found]))
 
 
 def line_of(row: Row) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from .figures import QUANTILES, Distance, at_work, distance, errors_by_class, la
 from .image import Store, write_whole
 from .journal import Journal, Row
 from .lang import language
-from .manifest import PAGE, rows_of
+from .manifest import rows_by_id, rows_of
 from .records import Run
 from .spending import spending_of
 from .tries import OUTCOMES, PHASES, Tries, tries_of
@@ -145,7 +145,7 @@ def bars(tries: Tries) -> dict[str, Any]:
     """The waterfall: a flat row of numbers for each try, so that thousands stay small.
 
     ``[row, take, endpoint, outcome, start, submit, queued, running, unseen, download]``, the
-    latter in seconds, the start from the first try's. Of more than `MOST_BARS` every so manieth in
+    latter in seconds, the start from the first try's. Of more than `MOST_BARS` every n-th in
     the order of their starts has one; then ``sampled`` has what only all of them tell.
     """
     zero = tries.intent[0] if len(tries) else 0.0
@@ -182,7 +182,7 @@ def _cards(
 ) -> tuple[list[dict[str, Any]], dict[str, int], list[Path | None]]:
     """The cards, what the page says of those left out, and where each one's picture lies.
 
-    Of a run that wants more than `MOST_CARDS` pictures every so manieth row has one, and the first
+    Of a run that wants more than `MOST_CARDS` pictures every n-th row has one, and the first
     rows that ended without a picture: what a person would look for.
     """
     left: dict[str, int] = {}
@@ -191,19 +191,13 @@ def _cards(
         left["every"] = step = ceil(wanted / SAMPLE)
         some = {"run": run.id, "step": step, "troubled": TROUBLED}
         ids = [row["id"] for row in journal.read_now(lambda db: db.all("sample_of_rows", **some))]
-        rows = _rows_by_id(journal, ids)
+        rows = rows_by_id(journal, ids)
     cards: list[dict[str, Any]] = []
     pictures: list[Path | None] = []
     for row in itertools.islice(rows, MOST_CARDS):
         cards.append(card_of(row))
         pictures.append(_picture(store, run, row))
     return cards, {"left": max(0, wanted - len(cards)), **left}, pictures
-
-
-def _rows_by_id(journal: Journal, ids: Sequence[int]) -> Iterator[Row]:
-    for start in range(0, len(ids), PAGE):
-        some = json.dumps(ids[start : start + PAGE])
-        yield from journal.read_now(lambda db: db.all("rows_by_id", ids=some))  # noqa: B023
 
 
 def _picture(store: Store, run: Run, row: Row) -> Path | None:
