@@ -38,7 +38,7 @@ OURS = (*COLUMNS, "flags")
 PAGE = 500
 EVERY_S = 10.0
 """Real seconds between two rewrites, more where a rewrite takes long."""
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = frozenset("=+-@\t\r")
 
 
 def rows_of(
@@ -137,10 +137,11 @@ def safe_cell(value: object) -> object:
     """A cell that Excel shows and does not run: formulas get an apostrophe, CR becomes LF."""
     if not isinstance(value, str):
         return "" if value is None else value
-    text = value.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
-    if text.startswith(_FORMULA) and not _is_number(text):
-        return f"'{text}"
-    return text
+    if "\r" in value or "\0" in value:
+        value = value.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
+    if value[:1] in _FORMULA and not _is_number(value):
+        return f"'{value}"
+    return value
 
 
 def _is_number(text: str) -> bool:
