@@ -100,14 +100,16 @@ SELECT :first + k, printf(:run, (k - 1) / :each), (k - 1) % :each + 1, 1, printf
   printf('%03d/%06d-a-card.png', (k - 1) / 1000 + 1, k), printf('%064x', k), ended, (k - 1) % :each + 1
 FROM n, (SELECT * FROM jobs WHERE row = 1 AND id < 1000)
 """
+# Working times differ, as a service's do: what is costly to order would not show in equal ones.
 _TASKS = """
 WITH RECURSIVE n(k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM n WHERE k < :many)
 INSERT INTO tasks (id, job, run, key, endpoint, place, account, model, lane, state, epoch, size, intent_at,
   accepted_at, started, ended, closed_at, result, price, currency, price_source, billed, polls, seen_at, fetched_at)
 SELECT :first + k, :first + k, printf(:run, (k - 1) / :each), printf('r1:%064x', :first + k), endpoint, place, account, model, lane, state, epoch,
-  size, at + k, at + k + 0.2, at + k + 0.3, at + k + 4, at + k + 4.5, result, 0.2, 'CNY', 'estimated', 'yes', 3,
-  at + k + 4.2, at + k + 4.4
-FROM n, (SELECT *, intent_at - 1e6 AS at FROM tasks WHERE id < 1000 LIMIT 1)
+  size, at + k, at + k + 0.2, at + k + 0.3, at + k + took, at + k + took + 0.5, result, 0.2, 'CNY', 'estimated', 'yes', 3,
+  at + k + took + 0.2, at + k + took + 0.4
+FROM (SELECT k, 3.0 + (k * 7919) % 997 / 83.0 AS took FROM n),
+  (SELECT *, intent_at - 1e6 AS at FROM tasks WHERE id < 1000 LIMIT 1)
 """
 _IMAGES = """
 WITH RECURSIVE n(k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM n WHERE k < :many)

@@ -205,3 +205,12 @@ def test_percents() -> None:
     assert above(5.0, 0.0) == 0.0
     assert percent(110.0, 100.0) == pytest.approx(90.909, abs=1e-3)
     assert percent(0.0, 0.0) == 100.0
+
+
+@given(st.lists(st.floats(0.1, 90), min_size=2, max_size=40), st.integers(1, 5))
+def test_the_long_ones_that_share_a_slot(work: list[float], slots: int) -> None:
+    """Of the ``k c + 1`` longest some slot has ``k + 1``: the least of these sums, by hand."""
+    ranked = sorted(work, reverse=True)
+    shared = [sum(ranked[k * slots - k : k * slots + 1]) for k in range(1, (len(work) - 1) // slots + 1)]  # fmt: skip
+    found = clairvoyant([[seconds] for seconds in work], Place(slots))
+    assert found == pytest.approx(max([ranked[0], sum(work) / slots, *shared]))

@@ -49,6 +49,23 @@ def test_a_refused_row_is_shown_and_taken_again(service: Service) -> None:
     assert service.bought() == 3
 
 
+def test_many_rows_are_shown_a_page_at_a_time(service: Service) -> None:
+    """For a person so many and how to go on; a program gets all, or what it asked for."""
+    prompts(service.folder, 5)
+    assert run(service, "batch", "p.txt", "--out", "X", "-n", "2").returncode == 1
+    first = run(service, "show", "X", "--limit", "3", "--lang", "en")
+    listed = [line.split()[0] for line in first.stdout.splitlines()[2:]]
+    assert listed == ["1", "1_2", "2", "2_2"]  # a row's takes are not torn apart
+    assert "redloom show X --after 2" in first.stderr
+    rest = run(service, "show", "X", "--limit", "0", "--after", "2", "--lang", "en")
+    assert [line.split()[0] for line in rest.stdout.splitlines()[2:]] == ["3", "3_2", "4", "4_2", "5", "5_2"]  # fmt: skip
+    assert "more rows" not in rest.stderr
+    whole = records(run(service, "show", "X", "--json").stdout)
+    assert [one["row"] for one in whole if one["event"] == "row"] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    refused = records(run(service, "show", "X", "--json", "--status", "refused").stdout)
+    assert [(one["row"], one["take"]) for one in refused if one["event"] == "row"] == [(1, 2)]
+
+
 def test_cancel_then_resume(service: Service) -> None:
     """A finished run cannot be paused; a run cut by its budget is cancelled, then resumed."""
     prompts(service.folder, 3)

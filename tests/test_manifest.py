@@ -12,10 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from redloom import manifest
 from redloom.image import Store
 from redloom.job import Request
 from redloom.journal import Journal
-from redloom.manifest import COLUMNS, OURS, put_right, safe_cell, write_manifests
+from redloom.manifest import COLUMNS, OURS, put_right, rows_of, safe_cell, write_manifests
 from redloom.records import JobEnding, NewJob, Records, Run
 
 
@@ -140,3 +141,20 @@ def test_a_table_reads_back(tmp_path: Path, cells: list[str]) -> None:
     with path.open("w", encoding="utf-8-sig", newline="") as file:
         csv.writer(file, lineterminator="\r\n").writerow([safe_cell(cell) for cell in cells])
     assert [len(row) for row in table(path)] == [len(cells)]
+
+
+def test_rows_are_read_a_page_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the page: each row once, in order, from where it is asked, of the statuses asked."""
+    bad = [NewJob(row, 1, None, {"prompt": "b"}, "no") for row in (3, 6, 7, 11)]
+    jobs = sorted(
+        [*bad, *(job(row, "a") for row in (1, 2, 4, 5, 8, 9, 10))], key=lambda one: one.row
+    )
+    journal, _ = a_run(tmp_path, jobs)
+    for page in (1, 2, 3, 500):
+        monkeypatch.setattr(manifest, "PAGE", page)
+        assert [row["row"] for row in rows_of(journal, "r1")] == list(range(1, 12))
+        invalid = rows_of(journal, "r1", statuses=["invalid"], after=(3, 1))
+        assert [row["row"] for row in invalid] == [6, 7, 11]
+        both = rows_of(journal, "r1", statuses=["invalid", "pending"])
+        assert [row["row"] for row in both] == list(range(1, 12))
+    journal.close()

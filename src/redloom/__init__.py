@@ -69,6 +69,7 @@ The way of one picture, in the order that it goes
     manifest      what a run leaves: manifest.jsonl and manifest.csv
     contact       the contact sheet, index.html
     tries         a run's paid tries and the moments that each passed
+    losses        where its slots stood idle while work was left, each second with one cause
     figures       a run in figures: latencies, distance to the bound and its causes
     diary         what a run went through that its rows do not tell
     report        a run as one page, report.html

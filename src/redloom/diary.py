@@ -3,7 +3,7 @@
 A watcher like any other: it slows no run, and what it did not get to write is missing from a
 figure, never from an outcome. One row of the journal's ``learnt`` holds a run's diary.
 
-May import: events, journal, records, route, figures.
+May import: events, journal, records, route, losses, figures.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Any
 
 from .events import Ended, Event, Started
 from .events import Held as HeldEvent
-from .figures import Held, Limit
+from .figures import Limit
 from .journal import Journal
+from .losses import Held
 from .records import Records
 from .route import Live
 

@@ -1,32 +1,33 @@
 """A run in figures: how long its phases took, how far from the bound it ended, and why.
 
-Pure functions over `tries.Try`. The distance to the never-idle bound is told in seconds of the
+Pure functions over `tries.Tries`. The distance to the never-idle bound is told in seconds of the
 run, by cause: every slot second that the service stood idle while work was left has one, and what
 remains after the service's last work (noticing, downloading) is told as it is. They add up to the
 distance exactly.
 
-May import: bound, tries.
+May import: bound, tries, losses.
 """
 
 from __future__ import annotations
 
 import itertools
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf, isnan
+from typing import Any
 
 from .bound import Place, clairvoyant, never_idle
-from .tries import PHASES, Try
+from .losses import Held, lost_seconds
+from .tries import OUTCOMES, PHASES, Tries
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99, 1.0)
 BLUR_S = 0.25
 """Services round their times: an overlap shorter than this is none."""
 GAP_S = 300.0
 """Nothing under way for longer than this is an interruption, not a loss."""
-CAUSES = (
-    "unseen", "submitting", "service", "held", "backoff", "others", "idle", "drain", "noticing", "saving",
-)  # fmt: skip
-"""In this order an idle slot second is explained; see docs/report.md."""
+RUN = PHASES.index("running")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +67,6 @@ def quantile(ranked: Sequence[float], q: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """An endpoint that was not to be asked for a while, after a 429 or an outage."""
-
-    endpoint: str
-    since: float
-    until: float
-
-
-@dataclass(frozen=True, slots=True)
 class Distance:
     """How far from the bound a run was. Seconds of the run unless said otherwise."""
 
@@ -99,43 +91,96 @@ class Distance:
         return None if self.bound <= 0 or self.took <= 0 else 100.0 * self.bound / self.took
 
 
-def latencies(tries: Iterable[Try]) -> dict[str, dict[str, Latency]]:
+def latencies(tries: Tries) -> dict[str, dict[str, Latency]]:
     """Of each endpoint, each phase and the ``total`` of finished pictures."""
-    seconds: dict[str, dict[str, list[float]]] = {}
-    for one in tries:
-        if not one.good:
-            continue
-        phases = seconds.setdefault(one.endpoint, {})
-        for phase, since, until in one.spans():
-            phases.setdefault(phase, []).append(until - since)
-        phases.setdefault("total", []).append(one.last - one.intent)
-    order = (*PHASES, "total")
-    return {
-        name: {p: found for p in order if (found := Latency.of(phases.get(p, ()))) is not None}
-        for name, phases in seconds.items()
-    }
-
-
-def most_at_once(spans: Iterable[tuple[float, float]]) -> int:
-    """How many of these lay over each other at most."""
-    edges = sorted(edge for since, until in spans for edge in ((since, 1), (until, -1)))
-    return max(itertools.accumulate(change for _, change in edges), default=0)
-
-
-def observed(tries: Sequence[Try]) -> dict[str, Limit]:
-    """What each endpoint was seen to do: as many at once as ran there."""
-    by_name: dict[str, list[tuple[float, float]]] = {}
-    for one in tries:
-        spans = [(a, b) for phase, a, b in one.spans() if phase == "running"]
-        if one.bought and spans:
-            by_name.setdefault(one.endpoint, []).append(
-                (min(spans[0][0] + BLUR_S, sum(spans[-1]) / 2), spans[-1][1])
+    good = tries.indexes("good")
+    told: dict[str, dict[str, Latency]] = {}
+    for name, number in tries.endpoints.items():
+        mine = [place for place in good if tries.endpoint[place] == number]
+        lengths = {
+            phase: array(
+                "d", (u - s for place in mine if (u := until[place]) > (s := since[place]))
             )
-    return {name: Limit(max(1, most_at_once(spans))) for name, spans in by_name.items()}
+            for phase, (since, until) in zip(PHASES, itertools.pairwise(tries.borders), strict=True)
+        }
+        lengths["total"] = array("d", (tries.last[place] - tries.intent[place] for place in mine))
+        found = {phase: Latency.of(many) for phase, many in lengths.items()}
+        told[name] = {phase: one for phase, one in found.items() if one is not None}
+    return {name: phases for name, phases in told.items() if phases}
+
+
+def most_at_once(begins: Iterable[float], ends: Iterable[float]) -> int:
+    """How many of these lay over each other at most; one that ends as another begins does not."""
+    ending = iter(sorted(ends))
+    end = next(ending, inf)
+    level = most = 0
+    for begin in sorted(begins):
+        while end <= begin:
+            level -= 1
+            end = next(ending, inf)
+        level += 1
+        most = max(most, level)
+    return most
+
+
+def level_of(
+    begins: Sequence[float], ends: Sequence[float], steps: int
+) -> tuple[list[tuple[float, float]], int]:
+    """How many of these lay over each other, as the mean of each of ``steps`` equal parts of the
+    whole time, told by its beginning; and how many did at most.
+    """
+    if not len(begins):
+        return [], 0
+    since, until = min(begins), max(ends)
+    width = (until - since) / steps or 1.0
+    # The area under the level, part by part: what begins adds the rest of its part, and all of
+    # those behind it; what ends takes that away again.
+    area, slope = [0.0] * (steps + 1), [0] * (steps + 1)
+    for moments, sign in ((begins, 1), (ends, -1)):
+        for moment in moments:
+            part = min(steps - 1, int((moment - since) / width))
+            area[part] += sign * (part + 1 - (moment - since) / width)
+            slope[part + 1] += sign
+    level = itertools.accumulate(slope)
+    parts = [
+        (since + n * width, area[n] + now) for n, now in zip(range(steps), level, strict=False)
+    ]
+    return [*parts, (until, 0.0)], most_at_once(begins, ends)
+
+
+def at_work(tries: Tries) -> tuple[array[int], array[float], array[float]]:
+    """Of the tries that the service took and worked on: which they are, and from when to when.
+
+    Services round their times: each begins a little later than told (`BLUR_S`).
+    """
+    places, begins, ends = array("l"), array("d"), array("d")
+    void = OUTCOMES.index("void")
+    spans = zip(tries.borders[RUN], tries.borders[RUN + 1], tries.outcome, strict=True)
+    for place, (since, until, outcome) in enumerate(spans):
+        if until > since and outcome != void:
+            places.append(place)
+            begins.append(min(since + BLUR_S, (since + until) / 2))
+            ends.append(until)
+    return places, begins, ends
+
+
+def observed(tries: Tries) -> dict[str, Limit]:
+    """What each endpoint was seen to do: as many at once as ran there."""
+    places, begins, ends = at_work(tries)
+    numbers = [tries.endpoint[place] for place in places]
+    names = list(tries.endpoints)
+    found = {}
+    for number in dict.fromkeys(numbers):
+        most = most_at_once(
+            (at for at, one in zip(begins, numbers, strict=True) if one == number),
+            (at for at, one in zip(ends, numbers, strict=True) if one == number),
+        )
+        found[names[number]] = Limit(max(1, most))
+    return found
 
 
 def distance(
-    tries: Sequence[Try],
+    tries: Tries,
     limits: Mapping[str, Limit] | None = None,
     held: Sequence[Held] = (),
     others_s: float = 0.0,
@@ -145,47 +190,44 @@ def distance(
     ``limits`` by endpoint, where they were told; the rest is what was seen. ``others_s``: slot
     seconds that other runs had on the same accounts meanwhile.
     """
-    bought = [one for one in tries if one.bought]
+    bought = tries.indexes("good", "failed", "doubt", "open")
     if not bought:
         return None
     gaps = interruptions(tries)
-    since, until = min(one.intent for one in tries), max(one.last for one in bought)
+    since, until = tries.intent[0], max(tries.last[place] for place in bought)
     paused = sum(b - a for a, b in gaps)
     took = until - since - paused
-    known = _limits(bought, limits or {})
-    places, pictures, measured = _work(bought, known)
-    slots = max(1, sum(place.slots or observed_slots(bought, name) for name, place in places))
-    bound = min(never_idle(pictures, [place for _, place in places]), took) if pictures else 0.0
-    seen = clairvoyant(pictures, [place for _, place in places]) if pictures else 0.0
-    lost = _lost(tries, bought, slots, held, gaps, others_s) if bound else {}
+    seen = observed(tries)
+    known = _limits(tries, seen, limits or {})
+    before = tries.before()
+    places, pictures, measured = _work(tries, bought, before, known)
+    floor = [place for _, place in places]
+    slots = max(1, sum(place.slots or seen[name].slots or 1 for name, place in places))
+    bound = min(never_idle(pictures, floor), took) if pictures else 0.0
+    foresight = clairvoyant(pictures, floor) if pictures else 0.0
+    lost = lost_seconds(tries, slots, held, gaps, before, others_s) if bound else {}
     excess = took - bound
     if lost:
         # What the bound itself leaves idle (its drain and its ramp) is nobody's loss.
         lost["drain"] += excess - sum(lost.values())
-    return Distance(took, bound, min(seen, bound), slots, lost, paused, measured, known)
+    return Distance(took, bound, min(foresight, bound), slots, lost, paused, measured, known)
 
 
-def observed_slots(tries: Sequence[Try], endpoint: str) -> int:
-    """As many at once as ran at this endpoint."""
-    limit = observed([one for one in tries if one.endpoint == endpoint]).get(endpoint)
-    return limit.slots or 1 if limit else 1
-
-
-def _limits(tries: Sequence[Try], told: Mapping[str, Limit]) -> dict[str, Limit]:
+def _limits(tries: Tries, seen: Mapping[str, Limit], told: Mapping[str, Limit]) -> dict[str, Limit]:
     """What was told, but never less than was seen.
 
     And not more where tasks waited at the service meanwhile: it shows then what it runs at most.
     """
-    waited = {
-        one.endpoint for one in tries for name, a, b in one.spans() if name == "queued" and b - a > 1.0
-    }  # fmt: skip
+    void = OUTCOMES.index("void")
+    stay = zip(*tries.borders[RUN - 1 : RUN + 1], tries.endpoint, tries.outcome, strict=True)
+    waited = {number for since, until, number, outcome in stay if until - since > 1.0 and outcome != void}  # fmt: skip
     known = {}
-    for name, seen in observed(tries).items():
+    for name, ran in seen.items():
         limit = told.get(name)
         if limit is None or (limit.slots is None and limit.per_second is None):
-            known[name] = seen
-        elif _shown_otherwise(limit, seen, name in waited):
-            known[name] = Limit(seen.slots, limit.per_second)
+            known[name] = ran
+        elif _shown_otherwise(limit, ran, tries.endpoints[name] in waited):
+            known[name] = Limit(ran.slots, limit.per_second)
         else:
             known[name] = limit
     return known
@@ -199,151 +241,90 @@ def _shown_otherwise(limit: Limit, seen: Limit, waited: bool) -> bool:
 
 
 def _work(
-    tries: Sequence[Try], limits: Mapping[str, Limit]
-) -> tuple[list[tuple[str, Place]], list[list[float]], float]:
+    tries: Tries, bought: Sequence[int], before: Sequence[int], limits: Mapping[str, Limit]
+) -> tuple[list[tuple[str, Place]], Worked, float]:
     """The places, the pictures' working times at the average place, and how much is known."""
-    timed = [(one, one.work_s) for one in tries if one.endpoint in limits]
-    known = [(one, work) for one, work in timed if work is not None]
+    numbers = {tries.endpoints[name]: name for name in limits}
+    timed = [place for place in bought if tries.endpoint[place] in numbers]
+    known = [place for place in timed if not isnan(tries.work[place])]
     if not known:
-        return [], [], 0.0
-    means = {
-        name: sum(many) / len(many)
-        for name in limits
-        if (many := [w for one, w in known if one.endpoint == name and one.good]) and sum(many)
-    }
+        return [], Worked(), 0.0
+    means = _means(tries, known, numbers)
     average = sum(means.values()) / len(means) if means else 1.0
-    slowness = {name: means.get(name, average) / average for name in limits}
+    slowness = {number: means.get(number, average) / average for number in numbers}
     places = [
-        (name, Place(limit.slots, limit.per_second, slowness=slowness[name]))
-        for name, limit in limits.items()
-        if limit.slots != 0
+        (name, Place(limits[name].slots, limits[name].per_second, slowness=slowness[number]))
+        for number, name in numbers.items()
+        if limits[name].slots != 0
     ]
-    pictures: dict[int, list[float]] = {}
-    for one, work in known:
-        pictures.setdefault(one.job, []).append(work / slowness[one.endpoint])
-    return places, list(pictures.values()), len(known) / max(1, len(timed))
+    pictures = Worked()
+    of_try = array("q", [-1]) * len(
+        tries
+    )  # the picture that a job's tries so far were worked on for
+    which = iter(known)
+    following = next(which, -1)
+    for place, earlier in enumerate(before):
+        picture = of_try[earlier] if earlier >= 0 else -1
+        if place == following:
+            picture = pictures.add(picture, tries.work[place] / slowness[tries.endpoint[place]])
+            following = next(which, -1)
+        of_try[place] = picture
+    return places, pictures, len(known) / max(1, len(timed))
 
 
-def interruptions(tries: Sequence[Try]) -> list[tuple[float, float]]:
+def _means(tries: Tries, known: Sequence[int], numbers: Iterable[int]) -> dict[int, float]:
+    """The mean working time of each endpoint's finished pictures, where it is not nothing."""
+    good = OUTCOMES.index("good")
+    sums: dict[int, float] = {}
+    counts: Counter[int] = Counter()
+    for place in known:
+        if tries.outcome[place] == good:
+            number = tries.endpoint[place]
+            sums[number] = sums.get(number, 0.0) + tries.work[place]
+            counts[number] += 1
+    return {number: sums[number] / counts[number] for number in numbers if sums.get(number)}
+
+
+class Worked(Sequence[Sequence[float]]):
+    """The working times of each picture's tries: eight bytes for a picture made at once."""
+
+    def __init__(self) -> None:
+        self._first = array("d")
+        self._later: dict[int, tuple[float, ...]] = {}
+
+    def add(self, picture: int, seconds: float) -> int:
+        """Another try of ``picture``, or the first of a new one (-1); the picture's number."""
+        if picture < 0:
+            self._first.append(seconds)
+            return len(self._first) - 1
+        self._later[picture] = (*self._later.get(picture, ()), seconds)
+        return picture
+
+    def __len__(self) -> int:
+        return len(self._first)
+
+    def __getitem__(self, picture: Any) -> Any:
+        later = self._later.get(picture)
+        first = self._first[picture]
+        return (first, *later) if later else (first,)
+
+
+def interruptions(tries: Tries) -> list[tuple[float, float]]:
     """When nothing at all was under way for longer than `GAP_S`: pauses, nights, parked quotas."""
     gaps: list[tuple[float, float]] = []
-    reach: float | None = None
-    for one in sorted(tries, key=lambda one: one.intent):
-        if reach is not None and one.intent - reach > GAP_S:
-            gaps.append((reach, one.intent))
-        reach = one.last if reach is None else max(reach, one.last)
+    reach = inf
+    for intent, last in zip(tries.intent, tries.last, strict=True):
+        if intent - reach > GAP_S:
+            gaps.append((reach, intent))
+        reach = last if reach == inf else max(reach, last)
     return gaps
 
 
-def _lost(
-    tries: Sequence[Try],
-    bought: Sequence[Try],
-    slots: int,
-    held: Sequence[Held],
-    gaps: Sequence[tuple[float, float]],
-    others_s: float,
-) -> dict[str, float]:
-    """Idle slot seconds by cause, as seconds of the run; the way home at the end."""
-    ends = [b for one in bought for phase, _, b in one.spans() if phase == "running"]
-    if not ends:
-        return {}
-    last_work, last_intent = max(ends), max(one.intent for one in bought)
-    edges = _edges(tries, held, gaps, last_intent, last_work)
-    now: Counter[str] = Counter()
-    idle = dict.fromkeys(CAUSES, 0.0)
-    for (moment, changes), following in zip(edges, [*(m for m, _ in edges[1:]), None], strict=True):
-        now.update(changes)
-        if following is None or now["gap"] > 0:
-            continue
-        _explain(now, idle, slots, following - moment)
-    taken = min(idle["idle"], others_s)
-    idle["others"], idle["idle"] = taken, idle["idle"] - taken
-    lost = {cause: idle[cause] / slots for cause in CAUSES}
-    closing = max(bought, key=lambda one: one.last)
-    seen = max(last_work, min(closing.last, closing.heard or closing.last))
-    lost["noticing"] = max(0.0, seen - last_work)
-    lost["saving"] = max(0.0, closing.last - seen)
-    return lost
-
-
-def _explain(now: Counter[str], idle: dict[str, float], slots: int, seconds: float) -> None:
-    """Give each slot that stood idle for ``seconds`` its cause."""
-    left = max(0, slots - now["running"])
-    for cause in ("unseen", "submitting", "service"):
-        part = min(left, now[cause])
-        idle[cause] += part * seconds
-        left -= part
-    if now["over"]:
-        idle["drain"] += left * seconds
-        return
-    if now["held"]:
-        idle["held"] += left * seconds
-        return
-    part = min(left, now["backoff"])
-    idle["backoff"] += part * seconds
-    idle["idle"] += (left - part) * seconds
-
-
-def _edges(
-    tries: Sequence[Try],
-    held: Sequence[Held],
-    gaps: Sequence[tuple[float, float]],
-    last_intent: float,
-    last_work: float,
-) -> list[tuple[float, Counter[str]]]:
-    """When how many begin or cease to run, to wait, to be on their way, up to the last work."""
-    changes: dict[float, Counter[str]] = {}
-
-    def mark(name: str, since: float, until: float) -> None:
-        since, until = min(since, last_work), min(until, last_work)
-        if until > since:
-            changes.setdefault(since, Counter())[name] += 1
-            changes.setdefault(until, Counter())[name] -= 1
-
-    names = {"running": "running", "queued": "service", "unseen": "unseen", "submit": "submitting"}
-    for one in tries:
-        for phase, since, until in one.spans():
-            if phase in names:
-                mark(names[phase], since, until)
-    for before, after in _repeats(tries):
-        mark("backoff", before.last, after.intent)
-    for hold in held:
-        mark("held", hold.since, hold.until)
-    for since, until in gaps:
-        mark("gap", since, until)
-    mark("over", last_intent, last_work)
-    changes.setdefault(last_work, Counter())
-    return sorted(changes.items(), key=lambda pair: pair[0])
-
-
-def _repeats(tries: Sequence[Try]) -> list[tuple[Try, Try]]:
-    """Each try that had to be repeated, with its repeat."""
-    by_job: dict[int, list[Try]] = {}
-    for one in tries:
-        by_job.setdefault(one.job, []).append(one)
-    return [pair for many in by_job.values() for pair in itertools.pairwise(many)]
-
-
-def at_once(tries: Sequence[Try], phase: str = "running") -> list[tuple[float, int]]:
-    """How many were in ``phase`` from each moment on, as steps."""
-    edges: Counter[float] = Counter()
-    for one in tries:
-        for name, since, until in one.spans():
-            if name == phase:
-                edges[since] += 1
-                edges[until] -= 1
-    steps, level = [], 0
-    for moment in sorted(edges):
-        level += edges[moment]
-        steps.append((moment, level))
-    return steps
-
-
-def errors_by_class(tries: Iterable[Try]) -> list[tuple[str, str, int]]:
+def errors_by_class(tries: Tries) -> list[tuple[str, str, int]]:
     """(endpoint, code, how many) of tries without a picture, the most frequent first."""
+    names, labels = list(tries.endpoints), list(tries.labels)
     counts = Counter(
-        (one.endpoint, one.code or one.state)
-        for one in tries
-        if not one.good and one.state not in ("intent", "accepted", "made")
+        (tries.endpoint[place], tries.label[place])
+        for place in tries.indexes("failed", "void", "doubt")
     )
-    return [(name, code, number) for (name, code), number in counts.most_common()]
+    return [(names[name], labels[code], number) for (name, code), number in counts.most_common()]

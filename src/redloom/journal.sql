@@ -339,6 +339,31 @@ FROM jobs JOIN runs ON runs.id = jobs.run LEFT JOIN tasks ON tasks.id = jobs.tas
 WHERE jobs.run = :run AND (jobs.row, jobs.take) > (:row, :take)
 ORDER BY jobs.row, jobs.take LIMIT :limit;
 
+-- name: sample_of_rows
+-- Every step-th row of a run, and the first that ended without a picture.
+SELECT id FROM (
+  SELECT id, row, take FROM jobs WHERE run = :run AND row % :step = 1 % :step
+  UNION SELECT * FROM (SELECT id, row, take FROM jobs
+    WHERE run = :run AND status IN ('refused', 'failed', 'in-doubt', 'invalid') AND status != 'pending'
+    ORDER BY row, take LIMIT :troubled))
+ORDER BY row, take;
+
+-- name: ids_of_statuses
+-- Along the rows' own index: a page costs what lies between its rows, whatever the rest is.
+SELECT id, row, take FROM jobs WHERE run = :run AND (row, take) > (:row, :take)
+  AND +status IN (SELECT value FROM json_each(:statuses)) ORDER BY row, take LIMIT :limit;
+
+-- name: rows_by_id
+SELECT jobs.*, runs.out, tasks.endpoint, tasks.model AS served, tasks.seed, tasks.size AS sent_size,
+       tasks.ticket_id, tasks.intent_at, tasks.accepted_at, tasks.closed_at, tasks.queued,
+       tasks.started, tasks.ended AS task_ended, tasks.price, tasks.currency, tasks.price_source,
+       tasks.billed, tasks.run AS task_run, tasks.job AS task_job, tasks.result,
+       images.sha256 AS source_sha256, images.width, images.height, images.about
+FROM jobs JOIN runs ON runs.id = jobs.run LEFT JOIN tasks ON tasks.id = jobs.task
+  LEFT JOIN images ON images.key = jobs.key
+WHERE jobs.id IN (SELECT value FROM json_each(:ids))
+ORDER BY jobs.row, jobs.take;
+
 -- name: outcomes_since
 SELECT jobs.*, runs.out, tasks.endpoint, tasks.model AS served, tasks.seed, tasks.size AS sent_size,
        tasks.ticket_id, tasks.intent_at, tasks.accepted_at, tasks.closed_at, tasks.queued,
@@ -505,8 +530,18 @@ ON CONFLICT (what, whom) DO UPDATE SET value = excluded.value, at = excluded.at;
 -- name: learnt
 SELECT value FROM learnt WHERE what = :what AND whom = :whom;
 
+-- name: clocks
+SELECT id AS task, endpoint, queued - (intent_at + accepted_at) / 2 AS ahead FROM tasks
+WHERE run = :run AND lane = 'async' AND queued IS NOT NULL AND accepted_at IS NOT NULL
+  AND id > :after ORDER BY id LIMIT :limit;
+
 -- name: tries
-SELECT tasks.*, jobs.row, jobs.take FROM tasks JOIN jobs ON jobs.id = tasks.job
+-- In the order of tries.Try's fields.
+SELECT tasks.id AS task, tasks.job, jobs.row, jobs.take, tasks.endpoint, tasks.account, tasks.lane,
+  tasks.state, tasks.billed, tasks.code, tasks.price, tasks.currency, tasks.intent_at,
+  tasks.accepted_at, tasks.queued, tasks.started, tasks.ended, tasks.seen_at, tasks.fetched_at,
+  tasks.closed_at, tasks.polls
+FROM tasks JOIN jobs ON jobs.id = tasks.job
 WHERE tasks.run = :run AND tasks.id > :after ORDER BY tasks.id LIMIT :limit;
 
 -- name: tries_beside

@@ -15,7 +15,7 @@ import csv
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import IO, Any
@@ -38,24 +38,40 @@ OURS = (*COLUMNS, "flags")
 PAGE = 500
 EVERY_S = 10.0
 """Real seconds between two rewrites, more where a rewrite takes long."""
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = frozenset("=+-@\t\r")
 
 
-def rows_of(journal: Journal, run: str) -> Iterator[Row]:
-    """A run's rows in input order, read from the journal a page at a time. For a thread."""
-    after = (0, 0)
+def rows_of(
+    journal: Journal, run: str, *, after: tuple[int, int] = (0, 0), statuses: Collection[str] = ()
+) -> Iterator[Row]:
+    """A run's rows in input order, read from the journal a page at a time. For a thread.
+
+    ``after``: only what lies behind this (row, take). ``statuses``: only rows of these; all of none.
+    """
     while True:
-        page = _page(journal, run, after)
+        page = _page(journal, run, after, statuses)
         yield from page
         if len(page) < PAGE:
             return
         after = (page[-1]["row"], page[-1]["take"])
 
 
-def _page(journal: Journal, run: str, after: tuple[int, int]) -> list[Row]:
-    return journal.read_now(
-        lambda db: db.all("rows", run=run, row=after[0], take=after[1], limit=PAGE)
-    )
+def rows_by_id(journal: Journal, ids: Sequence[int]) -> Iterator[Row]:
+    """These rows, given in input order, a page at a time. For a thread."""
+    for start in range(0, len(ids), PAGE):
+        some = json.dumps(ids[start : start + PAGE])
+        yield from journal.read_now(lambda db: db.all("rows_by_id", ids=some))  # noqa: B023
+
+
+def _page(
+    journal: Journal, run: str, after: tuple[int, int], statuses: Collection[str]
+) -> list[Row]:
+    values = {"run": run, "row": after[0], "take": after[1], "limit": PAGE}
+    if not statuses:
+        return journal.read_now(lambda db: db.all("rows", **values))
+    wanted = json.dumps(list(statuses))
+    found = journal.read_now(lambda db: db.all("ids_of_statuses", statuses=wanted, **values))
+    return list(rows_by_id(journal, [row["id"] for row in found]))
 
 
 def line_of(row: Row) -> dict[str, Any]:
@@ -121,10 +137,11 @@ def safe_cell(value: object) -> object:
     """A cell that Excel shows and does not run: formulas get an apostrophe, CR becomes LF."""
     if not isinstance(value, str):
         return "" if value is None else value
-    text = value.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
-    if text.startswith(_FORMULA) and not _is_number(text):
-        return f"'{text}"
-    return text
+    if "\r" in value or "\0" in value:
+        value = value.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
+    if value[:1] in _FORMULA and not _is_number(value):
+        return f"'{value}"
+    return value
 
 
 def _is_number(text: str) -> bool:

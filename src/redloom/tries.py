@@ -6,25 +6,32 @@ The moments of a try, in order: *intent* (the request leaves), *accepted* (the s
 phases: submitting, queued, running, unseen, downloading. The service's clock is set against ours
 by when it says it got the task; what is not known stays None and is never made up.
 
+`Tries` holds all of a run's in columns, some hundred bytes each: half a million are 50 MB, where as
+objects they were ten times that.
+
 May import: journal.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+from itertools import pairwise
+from math import nan
 from statistics import median
+from typing import Any, NamedTuple
 
 from .journal import Journal, Row
 
 PHASES = ("submit", "queued", "running", "unseen", "download")
+OUTCOMES = ("good", "failed", "void", "doubt", "open")
 PAGE = 2000
 LEAST_SKEW_S = 0.5
 """A service's clock that differs less from ours is taken as equal."""
 
 
-@dataclass(frozen=True, slots=True)
-class Try:
+class Try(NamedTuple):
     """One task. Moments are nominal Unix seconds by our clock, None where unknown."""
 
     task: int
@@ -85,56 +92,158 @@ class Try:
         return max(moment for moment in known if moment is not None)
 
     def spans(self) -> Iterator[tuple[str, float, float]]:
-        """Its phases as (name, from, to), in order, none backwards; unknown ones are left out.
+        """Its phases as (name, from, to), in order, none backwards; unknown ones are left out."""
+        for phase, (since, until) in zip(PHASES, pairwise(self.borders()), strict=True):
+            if until > since:
+                yield phase, since, until
+
+    def borders(self) -> tuple[float, float, float, float, float, float]:
+        """Its intent and where each of `PHASES` ended; the moment before where one is unknown.
 
         Where the service tells no times the whole stay there counts as running.
         """
-        here = self.intent
-        for phase, until in self._borders():
-            if until is not None and until > here:
-                yield phase, here, until
-                here = until
-
-    def _borders(self) -> Iterator[tuple[str, float | None]]:
+        zero = self.intent
         done = self.fetched or (self.closed if self.bought else None)
         if self.lane == "sync" and self.started is None:
-            yield "running", self.heard or (self.closed if not self.good else None)
-            yield "download", done
+            ran = _later(zero, self.heard or (None if self.good else self.closed))
+            return zero, zero, zero, ran, ran, _later(ran, done)
+        sent = _later(zero, self.accepted or (None if self.bought else self.closed))
+        begun = _later(sent, self.started)
+        ran = _later(begun, self.ended or self.seen or (None if self.good else self.closed))
+        noticed = _later(ran, self.seen)
+        return zero, sent, begun, ran, noticed, _later(noticed, done if self.good else None)
+
+    @property
+    def outcome(self) -> str:
+        """One of `OUTCOMES`."""
+        if self.good:
+            return "good"
+        if self.state in ("intent", "accepted", "made"):
+            return "open"
+        return self.state if self.state in ("void", "doubt") else "failed"
+
+
+def _later(here: float, until: float | None) -> float:
+    return here if until is None or until < here else until
+
+
+def _doubles() -> array[float]:
+    return array("d")
+
+
+def _numbers() -> array[int]:
+    return array("q")
+
+
+@dataclass(slots=True)
+class Tries:
+    """Every try of a run in the order of its intents, a column for each of what figures need.
+
+    ``endpoint``, ``lane`` and ``label`` number the names in ``endpoints``, ``lanes``, ``labels``;
+    nan and -1 stand for what is unknown. A label is the error's code, else the state.
+    """
+
+    borders: tuple[array[float], ...] = field(
+        default_factory=lambda: tuple(_doubles() for _ in range(len(PHASES) + 1))
+    )
+    last: array[float] = field(default_factory=_doubles)
+    heard: array[float] = field(default_factory=_doubles)
+    work: array[float] = field(default_factory=_doubles)
+    job: array[int] = field(default_factory=_numbers)
+    row: array[int] = field(default_factory=lambda: array("l"))
+    take: array[int] = field(default_factory=lambda: array("i"))
+    endpoint: array[int] = field(default_factory=lambda: array("i"))
+    lane: array[int] = field(default_factory=lambda: array("b"))
+    label: array[int] = field(default_factory=lambda: array("i"))
+    outcome: array[int] = field(default_factory=lambda: array("b"))
+    paid: array[int] = field(default_factory=lambda: array("b"))
+    """1 where it is known to be billed."""
+    polls: array[int] = field(default_factory=lambda: array("i"))
+    endpoints: dict[str, int] = field(default_factory=dict)
+    lanes: dict[str, int] = field(default_factory=dict)
+    labels: dict[str, int] = field(default_factory=dict)
+    accounts: set[str] = field(default_factory=set)
+
+    def __len__(self) -> int:
+        return len(self.last)
+
+    @property
+    def intent(self) -> array[float]:
+        """When each request left, nominal Unix seconds; ascending."""
+        return self.borders[0]
+
+    def indexes(self, *outcomes: str) -> list[int]:
+        """Of which tries the outcome is one of these."""
+        wanted = {OUTCOMES.index(name) for name in outcomes}
+        return [place for place, one in enumerate(self.outcome) if one in wanted]
+
+    @classmethod
+    def of(cls, tries: Iterable[Try]) -> Tries:
+        """These tries, in the order of their intents; equal ones as they are given."""
+        table = cls()
+        for one in tries:
+            table._add(one)
+        table._put_in_order()
+        return table
+
+    def _add(self, one: Try) -> None:
+        for column, moment in zip(self.borders, one.borders(), strict=True):
+            column.append(moment)
+        heard, work = one.heard, one.work_s
+        self.last.append(one.last)
+        self.heard.append(nan if heard is None else heard)
+        self.work.append(nan if work is None else work)
+        self.job.append(one.job)
+        self.row.append(one.row)
+        self.take.append(one.take)
+        self.endpoint.append(self.endpoints.setdefault(one.endpoint, len(self.endpoints)))
+        self.lane.append(self.lanes.setdefault(one.lane, len(self.lanes)))
+        self.label.append(self.labels.setdefault(one.code or one.state, len(self.labels)))
+        self.outcome.append(OUTCOMES.index(one.outcome))
+        self.paid.append(one.billed == "yes")
+        self.polls.append(-1 if one.polls is None else one.polls)
+        self.accounts.add(one.account)
+
+    def _put_in_order(self) -> None:
+        intent = self.intent
+        if all(a <= b for a, b in pairwise(intent)):
             return
-        yield "submit", self.accepted or (self.closed if not self.bought else None)
-        if self.started is not None:
-            yield "queued", self.started
-        yield "running", self.ended or self.seen or (None if self.good else self.closed)
-        yield "unseen", self.seen
-        yield "download", done if self.good else None
+        order = sorted(range(len(intent)), key=intent.__getitem__)
+        singles = (self.last, self.heard, self.work, self.job, self.row, self.take, self.endpoint,
+                   self.lane, self.label, self.outcome, self.paid, self.polls)  # fmt: skip
+        for column in (*self.borders, *singles):
+            column[:] = array(column.typecode, [column[place] for place in order])
+
+    def before(self) -> array[int]:
+        """Of each try the one before it of the same job, -1 where it is the first."""
+        latest: dict[int, int] = {}
+        found = array("q", [-1]) * len(self)
+        for place, job in enumerate(self.job):
+            if (earlier := latest.get(job)) is not None:
+                found[place] = earlier
+            latest[job] = place
+        return found
 
 
-def tries_of(journal: Journal, run: str) -> list[Try]:
+def tries_of(journal: Journal, run: str) -> Tries:
     """Every try of a run in the order of its intents, clocks set right. For a thread."""
-    found: list[Try] = []
+    skews = _skews((row["endpoint"], row["ahead"]) for row in _pages(journal, "clocks", run))
+    tries = map(Try._make, _pages(journal, "tries", run))
+    return Tries.of(_moved(one, skews.get(one.endpoint, 0.0)) for one in tries)
+
+
+def _pages(journal: Journal, query: str, run: str) -> Iterator[Row]:
     after = 0
     while True:
-        page = _page(journal, run, after)
-        found.extend(try_of(row) for row in page)
+        page = _page(journal, query, run, after)
+        yield from page
         if len(page) < PAGE:
-            return sorted(in_our_time(found), key=lambda one: (one.intent, one.task))
-        after = page[-1]["id"]
+            return
+        after = page[-1]["task"]
 
 
-def _page(journal: Journal, run: str, after: int) -> Sequence[Row]:
-    return journal.read_now(lambda db: db.all("tries", run=run, after=after, limit=PAGE))
-
-
-def try_of(row: Row) -> Try:
-    """One row of the journal's ``tries``."""
-    return Try(
-        task=row["id"], job=row["job"], row=row["row"], take=row["take"], endpoint=row["endpoint"],
-        account=row["account"], lane=row["lane"], state=row["state"], billed=row["billed"],
-        code=row["code"], price=row["price"], currency=row["currency"], intent=row["intent_at"],
-        accepted=row["accepted_at"], queued=row["queued"], started=row["started"],
-        ended=row["ended"], seen=row["seen_at"], fetched=row["fetched_at"], closed=row["closed_at"],
-        polls=row["polls"],
-    )  # fmt: skip
+def _page(journal: Journal, query: str, run: str, after: int) -> Sequence[Row]:
+    return journal.read_now(lambda db: db.all(query, run=run, after=after, limit=PAGE))
 
 
 def in_our_time(tries: Iterable[Try]) -> list[Try]:
@@ -144,13 +253,20 @@ def in_our_time(tries: Iterable[Try]) -> list[Try]:
     acceptance, so the middle of the differences is by how much its clock is ahead.
     """
     given = list(tries)
-    ahead: dict[str, list[float]] = {}
-    for one in given:
-        if one.queued is not None and one.accepted is not None and one.lane == "async":
-            middle = (one.intent + one.accepted) / 2
-            ahead.setdefault(one.endpoint, []).append(one.queued - middle)
-    skews = {name: median(many) for name, many in ahead.items()}
+    skews = _skews(
+        (one.endpoint, one.queued - (one.intent + one.accepted) / 2)
+        for one in given
+        if one.queued is not None and one.accepted is not None and one.lane == "async"
+    )
     return [_moved(one, skews.get(one.endpoint, 0.0)) for one in given]
+
+
+def _skews(differences: Iterable[Sequence[Any]]) -> dict[str, float]:
+    """Of each endpoint by how many seconds its clock is ahead, from (endpoint, difference)."""
+    ahead: dict[str, array[float]] = {}
+    for endpoint, seconds in differences:
+        ahead.setdefault(endpoint, _doubles()).append(seconds)
+    return {name: median(many) for name, many in ahead.items()}
 
 
 def _moved(one: Try, skew: float) -> Try:
@@ -160,6 +276,6 @@ def _moved(one: Try, skew: float) -> Try:
     def moved(moment: float | None) -> float | None:
         return None if moment is None else moment - skew
 
-    return replace(
-        one, queued=moved(one.queued), started=moved(one.started), ended=moved(one.ended)
+    return one._replace(
+        queued=moved(one.queued), started=moved(one.started), ended=moved(one.ended)
     )

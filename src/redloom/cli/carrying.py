@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 SHOWN = 20
 """Failures listed at the end; the manifest has them all."""
 GOOD = ("ok", "duplicate")
+TROUBLED = ("refused", "failed", "in-doubt", "invalid")
 
 
 async def attend(common: Common, engine: Engine, run_id: str, *, wanted: int = 0) -> int:
@@ -144,19 +145,15 @@ async def _report(
     common.hint(f"{zh}；{money.zh} {run.out}", f"{en}; {money.en} {run.out}")
     if run.note:
         common.warn(Text(f"还在等你处理：{run.note}", f"Waiting for you: {run.note}"))
-    failures = sum(counts.get(name, 0) for name in ("refused", "failed", "in-doubt", "invalid"))
+    failures = sum(counts.get(name, 0) for name in TROUBLED)
     if failures:
         await asyncio.to_thread(_list_failures, common, engine, run.id)
     _next_step(common, run, counts, stopped)
 
 
 def _list_failures(common: Common, engine: Engine, run: str) -> None:
-    shown = 0
-    for row in rows_of(engine.journal, run):
-        if row["status"] not in ("refused", "failed", "in-doubt", "invalid"):
-            continue
-        shown += 1
-        if shown > SHOWN:
+    for shown, row in enumerate(rows_of(engine.journal, run, statuses=TROUBLED)):
+        if shown >= SHOWN:
             common.hint("  ……其余见 manifest.csv", "  … the rest is in manifest.csv")
             return
         line, state = line_of(row), STATUSES[row["status"]]

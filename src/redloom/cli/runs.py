@@ -9,9 +9,10 @@ call journal, records, engine.
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -21,8 +22,11 @@ from redloom.lang import Text
 from .common import Common, command, option
 
 if TYPE_CHECKING:
+    from redloom.journal import Row
     from redloom.records import Records, Run
 
+SHOWN = 200
+"""Rows that `show` lists for a person unless told otherwise."""
 _STATES = {
     "open": Text("进行中", "open"), "paused": Text("已暂停", "paused"),
     "cancelled": Text("已取消", "cancelled"), "done": Text("已结束", "done"),
@@ -57,8 +61,23 @@ def runs(common: Common, limit: int) -> None:
     zh="只看这种行，如 refused（可多次）",
     en="only rows of this status, such as refused (repeatable)",
 )
+@option(
+    "--limit",
+    type=click.IntRange(0),
+    metavar="N",
+    zh="至多几行，0 是全部（默认 200；--json 默认全部）",
+    en="how many rows at most, 0 for all (default 200; with --json all)",
+)
+@option(
+    "--after",
+    type=click.IntRange(0),
+    default=0,
+    metavar="ROW",
+    zh="只看这一行以后的",
+    en="only rows after this one",
+)
 @click.argument("run")
-def show(common: Common, run: str, status: tuple[str, ...]) -> int:
+def show(common: Common, run: str, status: tuple[str, ...], limit: int | None, after: int) -> int:
     """The command; exit status as `batch` would have it."""
     from redloom.progress import STATUSES
 
@@ -74,7 +93,8 @@ def show(common: Common, run: str, status: tuple[str, ...]) -> int:
         found = await find(records, run)
         await _tell_run(common, records, workspace, found)
         await _tell_money(common, records, found)
-        await asyncio.to_thread(_rows, common, records, found.id, status)
+        most = (0 if common.json else SHOWN) if limit is None else limit
+        await asyncio.to_thread(_rows, common, records, found.id, _Asked(run, status, most, after))
         if found.note:
             common.hint(f"还在等你处理：{found.note}", f"Waiting for you: {found.note}")
         return status_of(await records.counts(found.id), False)
@@ -287,27 +307,60 @@ async def _tell_money(common: Common, records: Records, run: Run) -> None:
     common.say(f"{zh}。", f"{en}.")
 
 
-def _rows(common: Common, records: Records, run: str, wanted: tuple[str, ...] = ()) -> None:
-    from redloom.manifest import line_of, rows_of
+class _Asked(NamedTuple):
+    """Which rows to show. ``most`` 0: all of them."""
+
+    name: str
+    statuses: tuple[str, ...]
+    most: int
+    after: int
+
+
+def _rows(common: Common, records: Records, run: str, asked: _Asked) -> None:
+    from redloom.manifest import rows_of
+
+    # Every take of the row named is behind us.
+    behind = (asked.after, 2**62) if asked.after else (0, 0)
+    last = asked.after
+    for number, row in enumerate(
+        rows_of(records.journal, run, after=behind, statuses=asked.statuses)
+    ):
+        if asked.most and number >= asked.most and row["row"] != last:
+            _tell_rest(common, asked, last)
+            return
+        _tell_row(common, row)
+        last = row["row"]
+
+
+def _tell_rest(common: Common, asked: _Asked, last: int) -> None:
+    """There are more rows: how to see them."""
+    line = f"redloom show {shlex.quote(asked.name)}"
+    line += "".join(f" --status {name}" for name in asked.statuses)
+    one = Text("", "") if asked.statuses else Text("，--status failed 只看一种", ", --status failed only one kind")  # fmt: skip
+    common.hint(
+        f"还有更多行：{line} --after {last} 接着看，--limit 0 全部列出{one.zh}；manifest.csv 里都有。",
+        f"There are more rows: {line} --after {last} goes on, --limit 0 lists all{one.en}; manifest.csv has every one.",
+    )
+
+
+def _tell_row(common: Common, row: Row) -> None:
+    from redloom.manifest import line_of
     from redloom.progress import STATUSES
 
-    for row in rows_of(records.journal, run):
-        if wanted and row["status"] not in wanted:
-            continue
-        line: dict[str, Any] = line_of(row)
-        common.emit({"event": "row", **line})
-        if not common.json:
-            take = f"_{line['take']}" if line["take"] > 1 else ""
-            price = (
-                "-" if line["price"] is None else f"{line['price']:g} {line['currency']}".strip()
-            )
-            code = f" [{line['error_code']}]" if line["error_code"] else ""
-            tail = line["file"] or f"{line['error']}{code}" or " ".join(line["prompt"].split())[:40]
-            tail += f"  ({line['flags']})" if line["flags"] else ""
-            common.say(
-                f"{line['row']:>5}{take}  {STATUSES[line['status']].zh}  {price}  {tail}",
-                f"{line['row']:>5}{take}  {STATUSES[line['status']].en}  {price}  {tail}",
-            )
+    line: dict[str, Any] = line_of(row)
+    common.emit({"event": "row", **line})
+    if common.json:
+        return
+    take = f"_{line['take']}" if line["take"] > 1 else ""
+    price = "-" if line["price"] is None else f"{line['price']:g} {line['currency']}".strip()
+    code = f" [{line['error_code']}]" if line["error_code"] else ""
+    tail = line["file"] or f"{line['error']}{code}" or " ".join(line["prompt"].split())[:40]
+    tail += f"  ({line['flags']})" if line["flags"] else ""
+    state = STATUSES[line["status"]]
+    common.say(
+        f"{line['row']:>5}{take}  {state.zh}  {price}  {tail}",
+        f"{line['row']:>5}{take}  {state.en}  {price}  {tail}",
+    )
 
 
 def with_records(common: Common, act: Callable[[Records, Path], Awaitable[int]]) -> int:
