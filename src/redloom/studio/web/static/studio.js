@@ -45,6 +45,7 @@ async function route() {
     main.replaceChildren();
     const ended = await page.show(main, parts.slice(1), new URLSearchParams(search));
     if (mine === turn) leave = ended || null; else ended?.();
+    if (mine === turn && mine > 1 && document.activeElement === document.body) main.focus({ preventScroll: true });
   } catch (error) {
     if (mine === turn && error.status !== 401) refill(main, failed(error, route));
   }
