@@ -22,6 +22,7 @@ import pytest
 
 import redloom
 from helpers import waiting
+from helpers.front import front
 from redloom.emulators.ledger import read_ledger
 
 api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -58,9 +59,9 @@ class Studio:
         """How often each prompt was sold."""
         return Counter(one.prompt for one in read_ledger(self.ledger).purchases)
 
-    def serve(self, port: int) -> tuple[subprocess.Popen[str], str]:
+    def serve(self, port: int, *more: str) -> tuple[subprocess.Popen[str], str]:
         """Start the server."""
-        program, told = self._spawn("serve", "--port", str(port), "--json")
+        program, told = self._spawn("serve", "--port", str(port), "--json", *more)
         return program, str(told["url"])
 
     def page(self, path: str = "", **context: Any) -> Any:
@@ -636,3 +637,48 @@ def test_a_long_name_fits_a_narrow_phone(studio: Studio) -> None:
         page.goto(studio.url + path)
         page.wait_for_selector(sign)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
+
+
+# behind a proxy
+
+
+@browser_only
+@pytest.mark.parametrize("prefix", ["", "/studio/red"])
+def test_the_studio_behind_a_proxy(tmp_path: Path, browser: Any, prefix: str) -> None:
+    """At the root and under a path: the door, a file sent up, events, pictures, the ZIP, a restart."""
+    with opened(tmp_path, browser) as studio:
+        port = int(studio.url.rstrip("/").rsplit(":", 1)[1])
+        more = ("--token", "a-token-for-the-door", "--trusted-proxy", "127.0.0.1")
+        _stopped(studio)
+        studio.server, behind = studio.serve(port, *more)
+        table = tmp_path / "图.csv"
+        table.write_bytes("说明,颜色\n一条围巾，{颜色},红\n一顶帽子，{颜色},蓝\n".encode("gb18030"))
+        with front(behind, prefix) as studio.url:
+            page = studio.page("#/batch")
+            page.fill("#token", "a-token-for-the-door")
+            page.click("button:has-text('进入')")
+            page.set_input_files("input[type=file]", table)
+            page.get_by_label("说明").select_option("prompt")
+            page.wait_for_selector("td.long:has-text('一条围巾')")
+            page.click("button.primary:has-text('开始')")
+            page.wait_for_selector(".cell.running, .cell.sent, .cell.ok")
+            page.wait_for_selector(".pill.done")
+            until(
+                page,
+                "[...document.querySelectorAll('.cell img')].filter((one) => one.naturalWidth).length === 2",
+            )
+            assert f"{prefix}/" in page.get_attribute(".cell img >> nth=0", "src")
+            with page.expect_download() as taken:
+                page.click("a:has-text('ZIP')")
+            assert len(zipfile.ZipFile(taken.value.path()).namelist()) >= 3
+            _stopped(studio)
+            page.click("nav a:has-text('队列')")
+            page.wait_for_selector("section.empty:has-text('连不上服务器')")
+            studio.server, _ = studio.serve(port, *more)
+            page.click("button:has-text('再试一次')")
+            page.wait_for_selector("section.empty:has-text('队列是空的')")
+
+
+def _stopped(studio: Studio) -> None:
+    studio.server.terminate()
+    studio.server.wait()

@@ -131,6 +131,9 @@ export class ApiError extends Error {
   }
 }
 
+/** Nothing answered. */
+export const offline = () => new ApiError(0, { message: t("连不上服务器。它可能正在重启；已经付过钱的不会丢。", "The server does not answer. It may be restarting; nothing paid for is lost."), code: "offline" });
+
 export const session = { signed_in: false, csrf: "", limits: {}, features: {}, clock: { now: Date.now() / 1000, speed: 1 } };
 let heard = Date.now();
 
@@ -162,7 +165,7 @@ export async function api(method, path, body, more = {}) {
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError(0, { message: t("连不上服务器。它可能正在重启；已经付过钱的不会丢。", "The server does not answer. It may be restarting; nothing paid for is lost."), code: "offline" });
+    throw offline();
   }
   if (answer.status === 204) return null;
   const said = await answer.json().catch(() => ({}));
