@@ -205,6 +205,14 @@ def test_the_readme_s_figures_are_the_performance_page_s(lang: str) -> None:
     assert said in performance.READMES[lang].read_text("utf-8")
 
 
+def test_the_faults_figures_are_the_same_in_both_languages() -> None:
+    """The Chinese table is the English one, figure by figure: both come of tools/fault_table.py."""
+    faults = tool("fault_table")
+    table = faults.filled(faults.PAGE)
+    assert re.search(r"^\| \d+ \| \d+ \| 0 \| 0 \|", table, re.MULTILINE)
+    assert faults.filled(faults.CHINESE_PAGE) == faults.chinese(table)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
 def test_the_readme_commands_run(readme: str, tmp_path: Path) -> None:

@@ -125,6 +125,15 @@ def test_addresses_are_right_behind_a_proxy_under_a_path(closed: Rig) -> None:
     assert '<base href="/red/">' in closed.client.get("/red/", headers=headers).text
 
 
+def test_a_proxy_that_hides_the_port_is_told_so(closed: Rig) -> None:
+    """The page's files come and its API says what to put right, instead of a blank page."""
+    headers = {"Origin": "http://127.0.0.1:8931", "Host": "127.0.0.1", "X-Forwarded-For": "203.0.113.9"}  # fmt: skip
+    assert closed.client.get("/static/core.js", headers=headers).status_code == 200
+    refused = closed.client.get("/api/session", headers={**headers, "X-Redloom-Lang": "en"})
+    assert refused.status_code == 403
+    assert "--public-url" in refused.json()["error"]["message"]
+
+
 def test_forged_forwarding_is_not_believed(tmp_path: Path) -> None:
     """Without a trusted proxy the headers change no address (and a token is needed)."""
     with rig(tmp_path / "ws", Options(token=TOKEN)) as made:

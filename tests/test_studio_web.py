@@ -22,6 +22,7 @@ import pytest
 
 import redloom
 from helpers import waiting
+from helpers.front import front
 from redloom.emulators.ledger import read_ledger
 
 api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -58,9 +59,9 @@ class Studio:
         """How often each prompt was sold."""
         return Counter(one.prompt for one in read_ledger(self.ledger).purchases)
 
-    def serve(self, port: int) -> tuple[subprocess.Popen[str], str]:
+    def serve(self, port: int, *more: str) -> tuple[subprocess.Popen[str], str]:
         """Start the server."""
-        program, told = self._spawn("serve", "--port", str(port), "--json")
+        program, told = self._spawn("serve", "--port", str(port), "--json", *more)
         return program, str(told["url"])
 
     def page(self, path: str = "", **context: Any) -> Any:
@@ -485,3 +486,199 @@ def test_a_killed_server_is_found_again(tmp_path: Path, browser: Any) -> None:
         assert page.evaluate("window.stayed")
         assert "12 / 12" in page.inner_text(".facts-line")
         assert sorted(studio.sold().values()) == [1] * 12
+
+
+# two people, a keyboard, a narrow phone
+
+FOCUS = "document.activeElement.getAttribute('aria-label') || document.activeElement.textContent"
+TITLE, BODY = "aside.publish input >> nth=0", "aside.publish textarea"
+RINGED = """() => { const one = document.activeElement, near = [one, one.nextElementSibling, one.closest(".desk,.drop,label")];
+  return [one.outerHTML.slice(0, 90), near.some((it) => it && getComputedStyle(it).outlineStyle !== "none")]; }"""
+
+
+def offline_note(studio: Studio) -> str:
+    """A note of its own, made without the network; its address in the studio."""
+    with httpx.Client(base_url=studio.url, timeout=30, trust_env=False) as client:
+        body = {"story": STORY.read_text("utf-8"), "offline": True}
+        made = client.post("api/notes", json=body).json()["id"]
+        waiting.until(lambda: client.get(f"api/notes/{made}").json()["state"] == "done")
+    return f"#/note/{made}"
+
+
+@browser_only
+def test_two_people_edit_one_note(studio: Studio) -> None:
+    """What one is typing survives the other's edit; a removal is told where the note is open."""
+    path = offline_note(studio)
+    mine, theirs = studio.page(path), studio.page(path)
+    for page in (mine, theirs):
+        page.wait_for_selector("button.card")
+    mine.focus(BODY)
+    mine.keyboard.press("Control+End")
+    mine.keyboard.type("还没放下的话")
+    theirs.fill(TITLE, "另一个人的题目")
+    theirs.keyboard.press("Tab")
+    mine.wait_for_selector("h1:has-text('另一个人的题目')")
+    assert mine.input_value(TITLE) == "另一个人的题目"
+    mine.keyboard.type("，接着打")
+    assert mine.input_value(BODY).endswith("还没放下的话，接着打")
+    mine.focus(TITLE)
+    theirs.wait_for_function(
+        "(it) => it.value.endsWith('还没放下的话，接着打')", arg=theirs.query_selector(BODY)
+    )
+    theirs.get_by_label("从历史里移走").click()
+    theirs.click("dialog.ask button.danger")
+    theirs.wait_for_url("**/#/history")
+    mine.wait_for_selector("section.empty:has-text('这篇笔记被移走了')")
+
+
+@browser_only
+def test_words_typed_while_an_edit_is_saved_stay(studio: Studio) -> None:
+    """The title is left by Tab and the body begun at once: the answer takes neither focus nor words."""
+    page = studio.page(offline_note(studio))
+    page.wait_for_selector("button.card")
+    page.fill(TITLE, "改过的题目")
+    page.focus(BODY)
+    page.keyboard.press("Control+End")
+    page.keyboard.type("马上打的字")
+    page.wait_for_selector("h1:has-text('改过的题目')")
+    page.keyboard.type("，没断")
+    assert page.input_value(BODY).endswith("马上打的字，没断")
+
+
+@browser_only
+def test_two_people_share_the_queue(studio: Studio) -> None:
+    """Figures that move leave the keyboard at its button; the question names the run; the other sees it go."""
+    with httpx.Client(base_url=studio.url, timeout=30, trust_env=False) as client:
+        for name in ("first", "second"):
+            client.post(
+                "api/runs", json={"prompts": [f"{name} {at}" for at in range(60)], "name": name}
+            )
+        mine, theirs = studio.page("#/queue"), studio.page("#/queue")
+        mine.get_by_label("暂停：second").focus()
+        before = mine.inner_text(".job:has-text('first') .measure")
+        until(mine, "document.querySelector('.job .measure').innerText", lambda now: now != before)
+        assert mine.evaluate(FOCUS) == "暂停：second"
+        mine.keyboard.press("Enter")
+        mine.wait_for_selector(".job:has-text('second') .pill:has-text('已暂停')")
+        until(mine, FOCUS, lambda name: name == "继续：second")
+        theirs.get_by_label("取消：first").click()
+        theirs.wait_for_selector("dialog.ask h2:has-text('first')")
+        theirs.click("dialog.ask button.danger")
+        mine.locator(".job", has_text="first").wait_for(state="detached")
+        until(mine, FOCUS, lambda name: name == "继续：second")
+        mine.get_by_label("取消：second").click()
+        mine.click("dialog.ask button.danger")
+        theirs.locator(".job", has_text="second").wait_for(state="detached")
+
+
+@browser_only
+def test_a_note_by_keyboard_alone(studio: Studio) -> None:
+    """Every stop is seen; Enter opens, Escape closes and gives the keyboard back; a removal is asked for."""
+    page = studio.page(offline_note(studio))
+    page.wait_for_selector("button.card")
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        shown, ringed = page.evaluate(RINGED)
+        assert ringed or shown.startswith("<body"), shown
+    page.get_by_role("button", name="手机预览").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("dialog.phone")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector("dialog.phone .count:has-text('2/')")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("dialog.phone", state="detached")
+    assert page.evaluate(FOCUS) == "手机预览"
+    page.get_by_label("从历史里移走").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("dialog.ask")
+    assert page.evaluate(FOCUS) == "先不"
+    page.keyboard.press("Escape")
+    page.wait_for_selector("dialog.ask", state="detached")
+    assert page.evaluate(FOCUS) == "从历史里移走"
+    page.keyboard.press("Enter")
+    page.wait_for_selector("dialog.ask")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/#/history")
+
+
+@browser_only
+def test_the_keyboard_is_led_on(studio: Studio, note: str) -> None:
+    """A link leaves the keyboard in the new page, the language at its button; the story's box is seen."""
+    page = studio.page("#/history")
+    page.wait_for_selector("a.tile")
+    page.focus("a.tile")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("button.card, .outline")
+    until(page, "document.activeElement.id", lambda name: name == "main")
+    page.focus("nav button.lang")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("nav button.lang:has-text('中文')")
+    assert page.evaluate("document.activeElement.localName") == "button"
+    page.goto(studio.url + "#/")
+    page.focus("textarea.story")
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Tab")
+    assert page.evaluate(RINGED)[1]
+
+
+@browser_only
+def test_a_long_name_fits_a_narrow_phone(studio: Studio) -> None:
+    """360 pixels hold the list of runs, the queue and the run, whatever it is called."""
+    with httpx.Client(base_url=studio.url, timeout=30, trust_env=False) as client:
+        body = {"prompts": ["a lane"], "name": "名字很长的一批图" * 6}
+        run = client.post("api/runs", json=body).json()["id"]
+    page = studio.page("", viewport={"width": 360, "height": 740})
+    for path, sign in (
+        ("#/history/runs", "a.line"),
+        ("#/queue", "h1"),
+        (f"#/run/{run}", ".facts-line"),
+    ):
+        page.goto(studio.url + path)
+        page.wait_for_selector(sign)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
+
+
+# behind a proxy
+
+
+@browser_only
+@pytest.mark.parametrize("prefix", ["", "/studio/red"])
+def test_the_studio_behind_a_proxy(tmp_path: Path, browser: Any, prefix: str) -> None:
+    """At the root and under a path: the door, a file sent up, events, pictures, the ZIP, a restart."""
+    with opened(tmp_path, browser) as studio:
+        port = int(studio.url.rstrip("/").rsplit(":", 1)[1])
+        more = ("--token", "a-token-for-the-door", "--trusted-proxy", "127.0.0.1")
+        _stopped(studio)
+        studio.server, behind = studio.serve(port, *more)
+        table = tmp_path / "图.csv"
+        table.write_bytes("说明,颜色\n一条围巾，{颜色},红\n一顶帽子，{颜色},蓝\n".encode("gb18030"))
+        with front(behind, prefix) as studio.url:
+            page = studio.page("#/batch")
+            page.fill("#token", "a-token-for-the-door")
+            page.click("button:has-text('进入')")
+            page.set_input_files("input[type=file]", table)
+            page.get_by_label("说明").select_option("prompt")
+            page.wait_for_selector("td.long:has-text('一条围巾')")
+            page.click("button.primary:has-text('开始')")
+            page.wait_for_selector(".cell.running, .cell.sent, .cell.ok")
+            page.wait_for_selector(".pill.done")
+            until(
+                page,
+                "[...document.querySelectorAll('.cell img')].filter((one) => one.naturalWidth).length === 2",
+            )
+            assert f"{prefix}/" in page.get_attribute(".cell img >> nth=0", "src")
+            with page.expect_download() as taken:
+                page.click("a:has-text('ZIP')")
+            assert len(zipfile.ZipFile(taken.value.path()).namelist()) >= 3
+            _stopped(studio)
+            page.click("nav a:has-text('队列')")
+            page.wait_for_selector("section.empty:has-text('连不上服务器')")
+            studio.server, _ = studio.serve(port, *more)
+            page.click("button:has-text('再试一次')")
+            page.wait_for_selector("section.empty:has-text('队列是空的')")
+
+
+def _stopped(studio: Studio) -> None:
+    studio.server.terminate()
+    studio.server.wait()

@@ -5,7 +5,7 @@ own network for anything (server-side request forgery). Three ways are open. The
 host and port, whatever they are. https to the hosts that the provider documents, whatever they
 resolve to (local proxies hand out made-up addresses). Else https to public addresses, judged
 on the address that is really connected to.
-May import: errors.
+May import: errors, wire.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import asyncio
 import ipaddress
 import re
 import socket
-import urllib.request
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from .errors import FetchFailed, UnsafeLink
+from . import wire
+from .errors import FetchFailed, NotSent, UnsafeLink
 
 if TYPE_CHECKING:
     from yarl import URL
@@ -174,27 +174,15 @@ def guarded_connector(resolve: Resolve, limit: int) -> Any:
 
 
 def proxy_for(url: URL) -> str | None:
-    """The proxy that the environment names for this link; none for this machine itself.
-
-    Read here and not by aiohttp, whose way reads ~/.netrc too and knows no ALL_PROXY.
-    """
-    host = url.host or ""
-    address = _address(host)
-    if host in _LOOPBACK_NAMES or (address is not None and address.is_loopback):
-        return None
-    proxies = urllib.request.getproxies()
-    proxy = proxies.get(url.scheme) or proxies.get("all")
-    if not proxy or urllib.request.proxy_bypass(host):
-        return None
-    if "://" not in proxy:
-        proxy = f"http://{proxy}"
-    if not proxy.startswith(("http://", "https://")):
+    """The proxy that the environment names for this link (`wire.proxy_for`). Raises FetchFailed."""
+    try:
+        return wire.proxy_for(str(url.origin()))
+    except NotSent:
         raise FetchFailed(
             "下载用不了环境变量里的代理：只支持 http 代理。图片已付费，改好代理后重新运行即可。",
             "The proxy in the environment cannot be used for downloads: only http proxies can. "
             "The picture is paid for; put the proxy right and run again.",
-        )
-    return proxy
+        ) from None
 
 
 def _inward(host: str) -> UnsafeLink:

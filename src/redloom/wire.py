@@ -9,6 +9,7 @@ May import: errors, clock, lang, spill.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import math
 import re
@@ -198,7 +199,7 @@ class Wire:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=30),
                 trace_configs=[trace],
-                proxy=_proxy_for(self.base_url),
+                proxy=proxy_for(self.base_url),
             )
         return self._session
 
@@ -209,17 +210,39 @@ class Wire:
             yield await self._open()
 
 
-def _proxy_for(base_url: str) -> str | None:
-    """The proxy that the environment names for this address, if any.
+def proxy_for(address: str) -> str | None:
+    """The proxy that the environment names for an address; none for this machine itself.
 
-    Looked up once a session: aiohttp's own way reads the environment and ~/.netrc again for
-    every request.
+    ``HTTPS_PROXY`` or ``HTTP_PROXY`` by the address's scheme, else ``ALL_PROXY``, but for what
+    ``NO_PROXY`` names. Looked up once a session: aiohttp's own way reads the environment and
+    ~/.netrc again for every request, and knows no ALL_PROXY. Raises NotSent for a proxy that is
+    no http proxy (socks).
     """
-    parts = urllib.parse.urlsplit(base_url)
-    proxy = urllib.request.getproxies().get(parts.scheme)
-    if not proxy or urllib.request.proxy_bypass(parts.hostname or ""):
+    parts = urllib.parse.urlsplit(address)
+    host = parts.hostname or ""
+    if _is_here(host):
         return None
-    return proxy if "://" in proxy else f"http://{proxy}"
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or urllib.request.proxy_bypass(host):
+        return None
+    if "://" not in proxy:
+        proxy = f"http://{proxy}"
+    if not proxy.startswith(("http://", "https://")):
+        raise NotSent(
+            "用不了环境变量里的代理：只支持 http 代理（多数代理软件另有一个 http 端口）。请求没有发出，没有花钱。",
+            "The proxy in the environment cannot be used: only http proxies can (most proxy programs "
+            "have an http port too). Nothing was sent, nothing was spent.",
+        )
+    return proxy
+
+
+def _is_here(host: str) -> bool:
+    """Whether a host is this machine: no proxy could reach our own 127.0.0.1."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _encoded(payload: Mapping[str, Any] | None) -> aiohttp.BytesPayload | aiohttp.FormData | None:
@@ -332,6 +355,8 @@ class _translated:  # noqa: N801 - used like a function
             return
         host = self._base_url.split("//", 1)[-1].split("/", 1)[0].rsplit("@", 1)[-1]
         what = type(error).__name__
+        if isinstance(error, aiohttp.ClientHttpProxyError | aiohttp.ClientProxyConnectionError):
+            raise _proxy_fails(host, getattr(error, "status", what)) from error
         if not self._sent.headers:
             raise NotSent(
                 f"连不上 {host}（{what}）；请求没有发出，没有花钱。",
@@ -341,3 +366,12 @@ class _translated:  # noqa: N801 - used like a function
             f"请求已发给 {host}，但没有收到完整的回答（{what}）。",
             f"The request went to {host}, but no whole answer came back ({what}).",
         ) from error
+
+
+def _proxy_fails(host: str, said: object) -> NotSent:
+    """A proxy that did not lead on; its address may hold a password, so it is not named."""
+    return NotSent(
+        f"环境变量里的代理没有接通 {host}（{said}）；请查 HTTPS_PROXY、NO_PROXY。请求没有发出，没有花钱。",
+        f"The proxy in the environment did not lead to {host} ({said}); check HTTPS_PROXY and "
+        "NO_PROXY. Nothing was sent, nothing was spent.",
+    )

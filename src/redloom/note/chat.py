@@ -2,7 +2,7 @@
 
 The protocol is OpenAI's chat completions with ``response_format: {"type": "json_object"}``;
 DashScope serves it under ``/compatible-mode/v1``. The key travels in a header and nowhere else.
-May import: errors, clock.
+May import: errors, clock, wire.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from redloom.errors import (
     Throttled,
     Unavailable,
 )
+from redloom.wire import proxy_for
 
 DASHSCOPE = "https://dashscope.aliyuncs.com/compatible-mode/v1"
 MODEL = "qwen-plus"
@@ -93,7 +94,7 @@ class Chat:
 
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S, connect=20)
         async with (
-            aiohttp.ClientSession(trust_env=True, timeout=timeout) as session,
+            aiohttp.ClientSession(timeout=timeout, proxy=proxy_for(self.url)) as session,
             session.post(self.url, json=body, headers=self._headers()) as response,
         ):
             return response.status, await response.text(errors="replace"), dict(response.headers)

@@ -201,9 +201,23 @@ def cookie_of(headers: Headers) -> str:
     return "" if found is None else found.value
 
 
+_FOREIGN = Text(
+    "这个请求来自别的网站，没有照做。", "This request comes from another site; it was not done."
+)
+_FOREIGN_BEHIND = Text(
+    "浏览器里的地址和代理告诉我们的不一样，请求没有照做。请让代理把 Host 连端口原样传来（nginx：$http_host），或在启动时给 --public-url。",
+    "The browser's address is not the one that the proxy tells us; the request was not done. Let the "
+    "proxy pass Host on with its port (nginx: $http_host), or start with --public-url.",
+)
+
+
 def _check_origin(method: str, path: str, headers: Headers, place: Place) -> None:
-    """Any page can send requests to loopback; only our own may (and nobody's may be read)."""
-    if path.startswith("/pictures/"):
+    """Any page can send requests to loopback; only our own may (and nobody's may be read).
+
+    The page's own files hold no secret: they come even where a proxy hides the port that the
+    browser sees, so that the page can show the words below.
+    """
+    if path.startswith(("/pictures/", "/static/")):
         return
     origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
     if origin is not None:
@@ -212,10 +226,7 @@ def _check_origin(method: str, path: str, headers: Headers, place: Place) -> Non
         navigating = headers.get("sec-fetch-mode") == "navigate" and method in SAFE
         foreign = site in ("cross-site", "same-site") and not navigating
     if foreign:
-        raise Problem(
-            403, "foreign_origin",
-            Text("这个请求来自别的网站，没有照做。", "This request comes from another site; it was not done."),
-        )  # fmt: skip
+        raise Problem(403, "foreign_origin", _FOREIGN_BEHIND if place.trusted else _FOREIGN)
 
 
 def _check_role(caller: Caller | None, path: str) -> None:

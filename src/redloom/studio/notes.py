@@ -157,7 +157,9 @@ class Notes:
     async def remove(self, note: str) -> None:
         """Out of the history; its folder is kept under ``removed/``."""
         await self.cancel(note)
+        owner = self.must(note, "")["caller"]
         await self._set(note, state="removed")
+        self.feed.tell(note, "note", {"note": {"id": note, "state": "removed"}}, owner=owner)
         folder = self.folder(note)
         if folder.is_dir():
             target = folder.parent / "removed" / note

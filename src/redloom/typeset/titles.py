@@ -25,8 +25,18 @@ PARTICLES = "了的着过得吗呢吧啊呀嘛"
 STUB_COST = 12.0
 """What one or two characters of the next clause at a line's end cost (in em squared): more than a
 line that is a little longer."""
+SHARED_COST = 8.0
+"""What a torn clause costs that shares its line with another one, at each torn end (in em squared):
+一边是新的，一边是／旧的，谁也没嫌弃谁. Two lines of that are set only where three whole clauses would
+stand a fifth smaller."""
+LEADERS = "是在把被让给从向对"
+"""What leads to the words behind it: a line that ends with one hangs in the air."""
+LEADER_COST = 3.0
 LONGEST_ATOM_EM = 16.0
 """A word wider than this is cut: at the smallest size it would not fit the card."""
+
+_PAUSES = "，。！？；：、…,!?;:｜|"
+_CLOSERS = "」』”’）》】)]\"'"
 
 _WORD = rf"{LATIN.pattern}(?:(?<=[0-9]) ?(?:{MEASURES}))?"
 _TOKEN = re.compile(rf"(?:{ATOM.pattern})(?:(?=[A-Za-z]){_WORD})?|{_WORD}|\s+|.", re.DOTALL)
@@ -76,6 +86,8 @@ class _Atom:
     text: str
     width: float
     break_cost: float
+    ends_clause: bool
+    """A reader pauses behind it, so that a break there tears nothing."""
 
 
 def _tokens(text: str) -> list[str]:
@@ -123,12 +135,9 @@ def _atoms(text: str, names: tuple[str, ...] = ()) -> tuple[_Atom, ...]:
     depth = 0
     for before, token in pairwise(["", *_tokens(text)]):
         if out and (_no_start(token) or _no_end(out[-1].text.rstrip())):
-            joined = out[-1].text + token
-            out[-1] = _Atom(joined, width_em(joined.rstrip()), out[-1].break_cost)
+            out[-1] = _atom(out[-1].text + token, out[-1].break_cost)
         else:
-            out.append(
-                _Atom(token, width_em(token), _break_cost(before, token, at in borders, depth))
-            )
+            out.append(_atom(token, _break_cost(before, token, at in borders, depth)))
         depth = max(
             0,
             depth + sum(c in "「『“（《【" for c in token) - sum(c in "」』”）》】" for c in token),
@@ -137,14 +146,28 @@ def _atoms(text: str, names: tuple[str, ...] = ()) -> tuple[_Atom, ...]:
     return tuple(out)
 
 
+def _atom(text: str, break_cost: float) -> _Atom:
+    bare = text.rstrip()
+    return _Atom(text, width_em(bare), break_cost, _ends_clause(text, bare))
+
+
+def _ends_clause(text: str, bare: str) -> bool:
+    """Whether it ends with a mark, an emoji, or the space that parts Chinese phrases."""
+    if text != bare:
+        return bare[-1:] > "\u2e80"
+    return (bare.rstrip(_CLOSERS) or bare)[-1:] in _PAUSES or pieces(bare)[-1][1]
+
+
 def _break_cost(before: str, token: str, is_border: bool, depth: int) -> float:
     """What it costs the reader to find a break here; inside brackets it costs more."""
     inside = 8.0 if depth else 0.0
-    if before and before[-1] in "，。！？；：、…,!?;:｜|」』”）》】":
+    if before and before[-1] in _PAUSES + "」』”）》】":
         return inside
     if before.isspace():
         return 1.0 + inside
-    return (0.8 if is_border and token not in PARTICLES else 9.0) + inside
+    if not is_border or token in PARTICLES:
+        return 9.0 + inside
+    return (LEADER_COST if before[-1:] in LEADERS else 0.8) + inside
 
 
 def _partition(atoms: tuple[_Atom, ...], count: int) -> tuple[float, tuple[str, ...]] | None:
@@ -188,17 +211,27 @@ def _line_cost(
     width = sum(a.width for a in atoms[start:end])
     ragged = (width - target) ** 2 * (0.6 if last and width < target else 1.0)
     lonely = 6.0 if width <= 1.6 and target > 2.0 else 0.0
-    stub = 0.0 if last or not _has_stub(atoms, start, end) else STUB_COST
-    return ragged + lonely + stub + (atoms[start].break_cost if start else 0.0)
+    torn = _torn(atoms, start, end, last=last)
+    return ragged + lonely + torn + (atoms[start].break_cost if start else 0.0)
 
 
-def _has_stub(atoms: tuple[_Atom, ...], start: int, end: int) -> bool:
-    """Whether a line ends with one or two characters that open the next clause: 三十岁，我／把…."""
+def _torn(atoms: tuple[_Atom, ...], start: int, end: int, *, last: bool) -> float:
+    """What it costs that a line with a pause in it begins or ends within a clause."""
+    if not any(atoms[at].ends_clause for at in range(start, end - 1)):
+        return 0.0
+    cost = SHARED_COST if start and not atoms[start - 1].ends_clause else 0.0
+    if last or atoms[end - 1].ends_clause:
+        return cost
+    return cost + SHARED_COST + (STUB_COST if _tail(atoms, end) <= 2.0 else 0.0)
+
+
+def _tail(atoms: tuple[_Atom, ...], end: int) -> float:
+    """How much of the next clause stands at a line's end, in em: 三十岁，我／把…."""
     width, at = 0.0, end
-    while at > start and atoms[at - 1].text[-1] not in "，。！？；：、,!?;:":
+    while at and not atoms[at - 1].ends_clause:
         at -= 1
         width += atoms[at].width
-    return start < at < end and width <= 2.0
+    return width
 
 
 def _read_back(

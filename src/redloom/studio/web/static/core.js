@@ -59,8 +59,27 @@ export function fill(element, children) {
   return element;
 }
 
-/** Put other children in. */
-export const refill = (element, ...children) => { element.replaceChildren(); return fill(element, children); };
+/** Put other children in. The keyboard stays at the control of the same name, else at the button in its place. */
+export function refill(element, ...children) {
+  const had = element.contains(document.activeElement) && document.activeElement !== element ? document.activeElement : null;
+  const at = had ? [...element.querySelectorAll(had.localName)].indexOf(had) : -1;
+  element.replaceChildren();
+  fill(element, children);
+  if (!had) return element;
+  const like = [...element.querySelectorAll(had.localName)];
+  const next = element.contains(had) ? had : like.find((one) => known(one) === known(had)) || (had.localName === "button" && like[at]);
+  if (next) next.focus({ preventScroll: true });
+  return element;
+}
+
+/** Refill only when `key` is another than last time: what is being clicked is not drawn away under the finger. */
+export function keyed(element, key, ...children) {
+  if (element.dataset.key === key) return element;
+  element.dataset.key = key;
+  return refill(element, ...children);
+}
+
+const known = (one) => one.getAttribute("aria-label") || one.getAttribute("href") || one.textContent || `${one.name}=${one.value}`;
 
 const PATHS = {
   write: "M4 20h4L19 9l-4-4L4 16v4M13 7l4 4",
@@ -112,6 +131,9 @@ export class ApiError extends Error {
   }
 }
 
+/** Nothing answered. */
+export const offline = () => new ApiError(0, { message: t("连不上服务器。它可能正在重启；已经付过钱的不会丢。", "The server does not answer. It may be restarting; nothing paid for is lost."), code: "offline" });
+
 export const session = { signed_in: false, csrf: "", limits: {}, features: {}, clock: { now: Date.now() / 1000, speed: 1 } };
 let heard = Date.now();
 
@@ -143,7 +165,7 @@ export async function api(method, path, body, more = {}) {
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError(0, { message: t("连不上服务器。它可能正在重启；已经付过钱的不会丢。", "The server does not answer. It may be restarting; nothing paid for is lost."), code: "offline" });
+    throw offline();
   }
   if (answer.status === 204) return null;
   const said = await answer.json().catch(() => ({}));

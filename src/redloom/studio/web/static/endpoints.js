@@ -35,7 +35,7 @@ function item(one, tested) {
   const test = button(t("测试连接", "Test"), async (event) => {
     const told = await attempt(() => post(`api/endpoints/${encodeURIComponent(one.name)}/test`), event.currentTarget);
     if (told) { said.textContent = `${told.ok ? "✓" : "✗"} ${told.text}（${told.seconds} s）`; said.classList.toggle("bad", !told.ok); }
-  }, { sign: "check" });
+  }, { sign: "check", "aria-label": t(`测试连接：${one.name}`, `Test: ${one.name}`) });
   return h(`article.endpoint${one.in_use ? "" : ".off"}`, { data: { endpoint: one.name } },
     h("header", h("div", h("h2", one.name), h("p.soft", [one.label !== one.name && one.label, one.model].filter(Boolean).join(" · "))), one.default && h("span.pill.done", t("默认", "default")), h(`span.pill.${state[0]}`, state[1])),
     one.now?.stopped && h("p.say.bad", one.now.stopped),

@@ -1,7 +1,7 @@
 // One note: 大纲 → 封面 → 内页 → 结果. What is shown follows its state; events keep it fresh.
 
-import { amount, api, get, h, icon, left, listen, post, refill, sums, t, when } from "./core.js";
-import { attempt, button, isGood, maybeWords, signButton, skeleton, stateWords, sure, toast } from "./parts.js";
+import { amount, api, get, h, icon, keyed, left, listen, post, refill, sums, t, when } from "./core.js";
+import { attempt, button, empty, isGood, maybeWords, signButton, skeleton, stateWords, sure, toast } from "./parts.js";
 import { Outline } from "./outline.js";
 import { openCard } from "./card.js";
 import { openPhone, Publish } from "./publish.js";
@@ -22,7 +22,9 @@ class NotePage {
   constructor(main, note) {
     this.note = note;
     this.held = 0;
-    this.head = h("header.top.note");
+    this.told = h("div");
+    this.acts = h("div.acts");
+    this.head = h("header.top.note", this.told, this.acts);
     this.steps = h("ol.steps");
     this.line = h("p.offline", { hidden: true, role: "status" }, t("和服务器断开了，正在重连；做好的都在。", "The line to the server is broken; reconnecting. What is done is safe."));
     this.body = h("div.body");
@@ -58,7 +60,8 @@ class NotePage {
     const before = this.note;
     this.note = { ...before, ...now };
     this.hold();
-    if (now.state !== before.state || now.updated !== before.updated || now.run !== before.run) await this.refresh();
+    if (now.state === "removed") this.gone();
+    else if (now.state !== before.state || now.updated !== before.updated || now.run !== before.run) await this.refresh();
     else if (now.pictures) this.drawTiles();
   }
 
@@ -73,7 +76,17 @@ class NotePage {
 
   /** The whole note anew; events bring only its head. */
   async refresh() {
-    try { this.take(await get(`api/notes/${this.note.id}`)); } catch (error) { if (error.status !== 0) toast(error.message, "bad"); }
+    try { this.take(await get(`api/notes/${this.note.id}`)); } catch (error) { if (error.status === 404) this.gone(); else if (error.status !== 0) toast(error.message, "bad"); }
+  }
+
+  /** Somebody took the note out of the history while it was open here. */
+  gone() {
+    if (this.leaving) return;
+    this.end();
+    for (const box of document.querySelectorAll("dialog[open]")) box.close();
+    refill(this.head, h("div", h("h1", this.note.title || t("新笔记", "New note"))));
+    this.steps.hidden = this.line.hidden = true;
+    refill(this.body, empty(t("这篇笔记被移走了", "This note was removed"), t("有人把它从历史里移走了。文件还在工作区的 removed 文件夹里。", "Somebody took it out of the history. Its files are in the workspace, under removed/."), h("a.button.primary", { href: "#/history" }, t("去历史", "To the history"))));
   }
 
   take(note) {
@@ -100,14 +113,13 @@ class NotePage {
   drawHead() {
     const { note } = this, done = note.cards.length > 0;
     const facts = [when(note.created), note.cards.length && t(`${note.cards.length} 张`, `${note.cards.length} cards`), sums(note.money?.spent) || t("没花钱", "nothing spent"), maybeWords(note.money, BUSY.has(note.state))].filter(Boolean);
-    refill(this.head,
-      h("div", h("h1", note.title || t("新笔记", "New note")), h("p.soft", facts.join(" · "))),
-      h("div.acts",
-        BUSY.has(note.state) && button(t("停下", "Stop"), (event) => this.cancel(event.currentTarget), { sign: "stop" }),
-        done && button(t("手机预览", "Phone"), () => openPhone(this.note), { sign: "phone" }),
-        done && h("a.button.primary", { href: note.urls.zip, download: "" }, icon("download"), h("span", "ZIP")),
-        done && h("a.button", { href: note.urls.zip.replace("export.zip", "export.json"), download: `${note.id}.json`, title: t("标题、正文、标签和图片，给别的程序", "Title, body, tags and pictures, for programs") }, "JSON"),
-        signButton("trash", t("从历史里移走", "Remove from the history"), () => this.remove())));
+    refill(this.told, h("h1", note.title || t("新笔记", "New note")), h("p.soft", facts.join(" · ")));
+    keyed(this.acts, `${BUSY.has(note.state)} ${done} ${note.urls.zip}`,
+      BUSY.has(note.state) && button(t("停下", "Stop"), (event) => this.cancel(event.currentTarget), { sign: "stop" }),
+      done && button(t("手机预览", "Phone"), () => openPhone(this.note), { sign: "phone" }),
+      done && h("a.button.primary", { href: note.urls.zip, download: "" }, icon("download"), h("span", "ZIP")),
+      done && h("a.button", { href: note.urls.zip.replace("export.zip", "export.json"), download: `${note.id}.json`, title: t("标题、正文、标签和图片，给别的程序", "Title, body, tags and pictures, for programs") }, "JSON"),
+      signButton("trash", t("从历史里移走", "Remove from the history"), () => this.remove()));
   }
 
   drawSteps() {
@@ -190,16 +202,18 @@ class NotePage {
     const { note } = this;
     const busy = BUSY.has(note.state);
     this.busyLine = busy ? h("p.lead", { role: "status" }, h("span.pulse"), note.stage?.text) : null;
-    const shown = JSON.stringify([note.post, note.titles, note.cards.length]);
-    if (this.publish?.shown !== shown) { // words in hand are not drawn over
-      this.publish = new Publish(note, (path, body) => this.edit(path, body));
-      this.publish.shown = shown;
-    }
+    if (this.publish) this.publish.take(note); // words in hand are not drawn over
+    else this.publish = new Publish(note, (path, body) => this.edit(path, body));
     this.cards = h("div.grid.cards");
     refill(this.cards, note.cards.map((card) => this.card(card)));
     const warnings = note.warnings?.length > 0 && h("div.say", { role: "note" }, note.warnings.map((text) => h("p", text)));
     if (note.error) refill(this.cards, h("p.say.bad", { role: "alert" }, note.error.message), note.cards.map((card) => this.card(card)));
-    refill(this.body, h("div.split", h("section.left", this.busyLine, warnings, this.cards, this.restyle()), this.publish.node));
+    if (!this.split || !this.body.contains(this.split)) {
+      this.left = h("section.left");
+      this.split = h("div.split", this.left, this.publish.node);
+      refill(this.body, this.split);
+    }
+    refill(this.left, this.busyLine, warnings, this.cards, this.dress ??= this.restyle());
     if (busy) this.drawHeld();
   }
 
@@ -224,17 +238,14 @@ class NotePage {
   /** Another theme for everything; free. */
   restyle() {
     const list = h("div.themes", { role: "radiogroup", "aria-label": t("主题", "Theme") });
-    const section = h("details.settings.restyle", { ontoggle: async (event) => {
+    return h("details.settings.restyle", { ontoggle: async (event) => {
       if (!event.target.open || list.childElementCount) return;
       const { themes } = await get("api/themes").catch(() => ({ themes: [] }));
       refill(list, themes.map((one) => themeTile(one, this.note.settings.theme, (name) => this.wear(name))));
     } }, h("summary", icon("brush"), h("b", t("换一身主题", "Another theme")), h("span.soft", t("全部重排，不花钱，图不变", "everything set anew, free, pictures stay")), icon("down")), list);
-    section.open = Boolean(this.restyling);
-    return section;
   }
 
   async wear(theme) {
-    this.restyling = true;
     this.cards.setAttribute("aria-busy", "true");
     await this.edit("theme", { theme });
     this.cards.removeAttribute("aria-busy");
@@ -247,7 +258,9 @@ class NotePage {
   async remove() {
     const yes = await sure(t("从历史里移走这篇？", "Remove this note from the history?"), t("文件不会马上删掉，会留在工作区的 removed 文件夹里。", "Its files are kept in the workspace, under removed/."), t("移走", "Remove"), "danger");
     if (!yes) return;
+    this.leaving = true;
     const gone = await attempt(async () => { await api("DELETE", `api/notes/${this.note.id}`); return true; });
+    this.leaving = false;
     if (gone) location.hash = "#/history";
   }
 

@@ -12,6 +12,7 @@ export function toast(text, kind = "") {
 
 /** Do something that may fail; the user hears why. Returns its result, or undefined. */
 export async function attempt(action, button = null) {
+  const held = button && document.activeElement === button; // a button that is shut loses the keyboard
   if (button) { button.disabled = true; button.setAttribute("aria-busy", "true"); }
   try {
     return await action();
@@ -20,6 +21,7 @@ export async function attempt(action, button = null) {
     return undefined;
   } finally {
     if (button) { button.disabled = false; button.removeAttribute("aria-busy"); }
+    if (held && document.activeElement === document.body) button.focus({ preventScroll: true });
   }
 }
 
@@ -81,13 +83,14 @@ export function sure(question, detail, yes, kind = "primary") {
   });
 }
 
-/** A button that copies what `text()` gives. */
-export function copyButton(label, text) {
+/** A button that copies what `text()` gives; `name` tells readers which one it is. */
+export function copyButton(label, text, name = label) {
   const said = h("span", label);
-  const made = h("button.copy", { type: "button", onclick: async () => {
+  const made = h("button.copy", { type: "button", "aria-label": name, onclick: async () => {
     const ok = await copy(text());
     said.textContent = ok ? t("已复制", "Copied") : t("请手动复制", "Copy by hand");
-    setTimeout(() => { said.textContent = label; }, 1600);
+    made.setAttribute("aria-label", said.textContent);
+    setTimeout(() => { said.textContent = label; made.setAttribute("aria-label", name); }, 1600);
   } }, icon("copy"), said);
   return made;
 }

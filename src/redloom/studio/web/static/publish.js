@@ -1,6 +1,6 @@
 // What is posted: title, body, tags, held against the platform's limits as one types; the phone.
 
-import { calm, h, icon, post, refill, t } from "./core.js";
+import { calm, h, icon, keyed, post, refill, t } from "./core.js";
 import { arrows, copyButton, dialog, meter, signButton, titleLength } from "./parts.js";
 
 export class Publish {
@@ -10,9 +10,32 @@ export class Publish {
     this.edit = edit;
     this.post = { ...note.post, tags: [...(note.post?.tags || [])] };
     this.findings = h("div.findings", { role: "status" });
+    this.others = h("div");
+    this.pictures = h("div");
     this.check = calm(() => this.ask(), 400);
-    this.node = h("aside.publish", { "aria-label": t("发布用的文字", "Words to post") }, this.title(), this.body(), this.tags(), this.findings,
-      h("p.soft", icon("image"), t(` ${note.check?.images.length ?? note.cards.length} / ${note.check?.images.most ?? 18} 张图`, ` ${note.check?.images.length ?? note.cards.length} of ${note.check?.images.most ?? 18} pictures`)),
+    this.node = h("aside.publish", { "aria-label": t("发布用的文字", "Words to post") }, this.title(), this.body(), this.tags(), this.findings, this.pictures);
+    this.show();
+  }
+
+  /** The note went on, here or in another browser: all of it is shown but what somebody is typing here. */
+  take(note) {
+    const before = this.note.post, now = note.post;
+    this.note = note;
+    this.show();
+    if (!now || !before) return;
+    for (const [name, input, shown] of this.fields) {
+      if (now[name] === before[name] || (input === document.activeElement && input.value !== before[name])) continue;
+      this.post[name] = input.value = now[name];
+      shown();
+    }
+    if (String(now.tags) !== String(before.tags)) { this.post.tags = [...now.tags]; this.drawTags(); }
+  }
+
+  show() {
+    const { note } = this;
+    const others = note.titles.filter((one) => one.text !== note.post.title);
+    keyed(this.others, JSON.stringify(others), others.length > 0 && h("details.others", h("summary", t(`另外 ${others.length} 个标题`, `${others.length} other titles`), icon("down")), h("ul", others.map((one) => h("li", h("button", { type: "button", onclick: () => this.edit("title", { title: one.text }) }, h("span", one.text), h("small.meter", `${one.length}/20`)))))));
+    refill(this.pictures, h("p.soft", icon("image"), t(` ${note.check?.images.length ?? note.cards.length} / ${note.check?.images.most ?? 18} 张图`, ` ${note.check?.images.length ?? note.cards.length} of ${note.check?.images.most ?? 18} pictures`)),
       note.pictures.length > 0 && h("p.soft", t("配图由 AI 生成，发布时请勾选「笔记含 AI 合成内容」。", "Pictures were made by AI: declare it when you post.")));
     this.showFindings(note.check);
   }
@@ -24,9 +47,8 @@ export class Publish {
       meter(length, titleLength(this.post.title), this.note.check?.title.most ?? 20);
       this.check();
     }, onchange: (event) => { if (event.target.value.trim()) this.edit("title", { title: event.target.value.trim() }); } });
-    const others = this.note.titles.filter((one) => one.text !== this.post.title);
-    return h("section", h("div.heading", h("h2", t("标题", "Title")), length, copyButton(t("复制", "Copy"), () => this.post.title)), input,
-      others.length > 0 && h("details.others", h("summary", t(`另外 ${others.length} 个标题`, `${others.length} other titles`), icon("down")), h("ul", others.map((one) => h("li", h("button", { type: "button", onclick: () => this.edit("title", { title: one.text }) }, h("span", one.text), h("small.meter", `${one.length}/20`)))))));
+    this.fields = [["title", input, () => meter(length, titleLength(this.post.title), this.note.check?.title.most ?? 20)]];
+    return h("section", h("div.heading", h("h2", t("标题", "Title")), length, copyButton(t("复制", "Copy"), () => this.post.title, t("复制标题", "Copy the title"))), input, this.others);
   }
 
   body() {
@@ -37,14 +59,15 @@ export class Publish {
       meter(length, this.post.body.length, most);
       this.check();
     }, onchange: () => this.edit("post", { body: this.post.body }) });
-    return h("section", h("div.heading", h("h2", t("正文", "Body")), length, copyButton(t("复制", "Copy"), () => this.post.body)), area);
+    this.fields.push(["body", area, () => meter(length, this.post.body.length, most)]);
+    return h("section", h("div.heading", h("h2", t("正文", "Body")), length, copyButton(t("复制", "Copy"), () => this.post.body, t("复制正文", "Copy the body"))), area);
   }
 
   tags() {
     const most = this.note.check?.tags.most ?? 10;
     const length = meter(h("small.meter"), this.post.tags.length, most), list = h("div.tags");
-    const put = () => { draw(); this.edit("post", { tags: this.post.tags }); };
-    const draw = () => {
+    const put = () => { this.drawTags(); this.edit("post", { tags: this.post.tags }); };
+    this.drawTags = () => {
       meter(length, this.post.tags.length, most);
       refill(list, this.post.tags.map((tag, at) => h("span.tag", `#${tag}`, h("button", { type: "button", "aria-label": t(`去掉 ${tag}`, `Remove ${tag}`), onclick: () => { this.post.tags.splice(at, 1); put(); } }, icon("close")))),
         h("input", { placeholder: t("加标签", "Add a tag"), "aria-label": t("加标签", "Add a tag"), size: 8, onkeydown: (event) => {
@@ -55,8 +78,8 @@ export class Publish {
           list.querySelector("input").focus();
         } }));
     };
-    draw();
-    return h("section", h("div.heading", h("h2", t("标签", "Tags")), length, copyButton(t("复制", "Copy"), () => this.post.tags.map((tag) => `#${tag}`).join(" "))), list);
+    this.drawTags();
+    return h("section", h("div.heading", h("h2", t("标签", "Tags")), length, copyButton(t("复制", "Copy"), () => this.post.tags.map((tag) => `#${tag}`).join(" "), t("复制标签", "Copy the tags"))), list);
   }
 
   /** The limits, asked of the server: it has the one table. */

@@ -1,6 +1,6 @@
 // One run: how far it is, what it cost, its pictures as they come, and its waterfall.
 
-import { amount, api, calm, count, get, h, icon, left, listen, post, refill, span, sums, t, when } from "./core.js";
+import { amount, api, calm, count, get, h, icon, keyed, left, listen, post, refill, span, sums, t, when } from "./core.js";
 import { attempt, button, empty, maybeWords, pill, runState, stateWords, sure } from "./parts.js";
 import { Gallery } from "./gallery.js";
 import { openViewer } from "./viewer.js";
@@ -25,7 +25,9 @@ class RunPage {
     this.stages = new Map();
     this.held = new Map();
     this.what = what === "report" ? "report" : "pictures";
-    this.head = h("header.top.runhead");
+    this.told = h("div");
+    this.acts = h("div.acts");
+    this.head = h("header.top.runhead", this.told, this.acts);
     this.meter = h("div.progress", { role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100 }, h("i"), h("i.bad"));
     this.facts = h("p.facts-line", { "aria-live": "off" });
     this.line = h("p.offline", { hidden: true, role: "status" }, t("和服务器断开了，正在重连；做好的都在。", "The line to the server is broken; reconnecting. What is done is safe."));
@@ -113,16 +115,16 @@ class RunPage {
     const live = run.state === "open" && run.carried !== "nobody";
     const order = (verb) => async (event) => { const told = await attempt(() => post(`api/runs/${run.id}/${verb}`), event.currentTarget); if (told) this.take(told); };
     const over = run.state === "done" || run.state === "cancelled";
-    refill(this.head,
-      h("div", h("h1", run.name || run.id), h("p.soft", pill(runState(run)), ` ${[when(run.created), run.endpoints.join(", "), run.waits_for].filter(Boolean).join(" · ")}`)),
-      h("div.acts",
-        live && !over && button(t("暂停", "Pause"), order("pause"), { sign: "pause" }),
-        (run.state === "paused" || run.state === "waiting" || run.carried === "nobody") && !over && button(t("继续", "Resume"), order("resume"), { kind: "primary", sign: "play" }),
-        !over && button(t("取消", "Cancel"), async (event) => { const from = event; if (await sure(t("取消这一批？", "Cancel this run?"), t("还没提交的不再提交；已经付钱的会收完。", "What was not sent is not sent; what is paid for is fetched."), t("取消它", "Cancel it"), "danger")) await order("cancel")({ currentTarget: from.target }); }, { sign: "stop" }),
-        bad > 0 && button(t(`重试 ${count(bad)} 张`, `Retry ${count(bad)}`), order("retry"), { sign: "redo" }),
-        h("a.button", { href: `#/run/${run.id}${this.what === "report" ? "" : "/report"}` }, icon(this.what === "report" ? "batch" : "chart"), h("span", this.what === "report" ? t("图片", "Pictures") : t("报告", "Report"))),
-        h("a.button", { href: run.urls.manifest, download: "" }, "CSV"),
-        h("a.button.primary", { href: run.urls.zip, download: "" }, icon("download"), h("span", "ZIP"))));
+    const about = [when(run.created), run.endpoints.join(", "), run.waits_for].filter(Boolean).join(" · ");
+    refill(this.told, h("h1", run.name || run.id), h("p.soft", pill(runState(run)), ` ${about}`));
+    keyed(this.acts, [run.state, live, over, bad].join("|"),
+      live && !over && button(t("暂停", "Pause"), order("pause"), { sign: "pause" }),
+      (run.state === "paused" || run.state === "waiting" || run.carried === "nobody") && !over && button(t("继续", "Resume"), order("resume"), { kind: "primary", sign: "play" }),
+      !over && button(t("取消", "Cancel"), async (event) => { const from = event; if (await sure(t(`取消“${run.name || run.id}”？`, `Cancel “${run.name || run.id}”?`), t("还没提交的不再提交；已经付钱的会收完。", "What was not sent is not sent; what is paid for is fetched."), t("取消它", "Cancel it"), "danger")) await order("cancel")({ currentTarget: from.target }); }, { sign: "stop" }),
+      bad > 0 && button(t(`重试 ${count(bad)} 张`, `Retry ${count(bad)}`), order("retry"), { sign: "redo" }),
+      h("a.button", { href: `#/run/${run.id}${this.what === "report" ? "" : "/report"}` }, icon(this.what === "report" ? "batch" : "chart"), h("span", this.what === "report" ? t("图片", "Pictures") : t("报告", "Report"))),
+      h("a.button", { href: run.urls.manifest, download: "" }, "CSV"),
+      h("a.button.primary", { href: run.urls.zip, download: "" }, icon("download"), h("span", "ZIP")));
     this.drawFacts();
   }
 

@@ -1,6 +1,6 @@
 // The shell: who is in, which page is shown, the bar that leads between them.
 
-import { address, api, door, enter, get, h, icon, keep, kept, lang, refill, session, setLang, t } from "./core.js";
+import { address, api, door, enter, get, h, icon, keep, kept, lang, offline, refill, session, setLang, t } from "./core.js";
 import { attempt, failed, skeleton } from "./parts.js";
 import * as write from "./write.js";
 
@@ -8,15 +8,19 @@ const main = document.getElementById("main");
 const nav = document.getElementById("nav");
 
 /** Pages by the first part of the address after `#/`. Each has `title()` and `show(main, parts, query)`, which returns how to leave it. */
-const PAGES = {
-  "": async () => write,
-  note: () => import("./note.js"),
-  history: () => import("./history.js"),
-  batch: () => import("./batch.js"),
-  run: () => import("./run.js"),
-  queue: () => import("./queue.js"),
-  endpoints: () => import("./endpoints.js"),
-};
+const PAGES = new Set(["note", "history", "batch", "run", "queue", "endpoints"]);
+let misses = 0;
+
+async function load(name) {
+  if (!PAGES.has(name)) return write;
+  try {
+    return await import(`./${name}.js${misses ? `?again=${misses}` : ""}`);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    misses++; // a browser may remember a failed import by its address
+    throw offline();
+  }
+}
 
 const BAR = [
   ["", "write", () => t("写笔记", "Write")],
@@ -39,12 +43,13 @@ async function route() {
   drawNav(BELONGS[parts[0]] ?? parts[0]);
   refill(main, h("div.page", h("div.grid", skeleton(6))));
   try {
-    const page = await (PAGES[parts[0]] ?? PAGES[""])();
+    const page = await load(parts[0]);
     if (mine !== turn) return;
     document.title = `${page.title()} · Redloom`;
     main.replaceChildren();
     const ended = await page.show(main, parts.slice(1), new URLSearchParams(search));
     if (mine === turn) leave = ended || null; else ended?.();
+    if (mine === turn && mine > 1 && document.activeElement === document.body) main.focus({ preventScroll: true });
   } catch (error) {
     if (mine === turn && error.status !== 401) refill(main, failed(error, route));
   }
