@@ -209,9 +209,10 @@ class Tries:
         if all(a <= b for a, b in pairwise(intent)):
             return
         order = sorted(range(len(intent)), key=intent.__getitem__)
-        singles = (self.last, self.heard, self.work, self.job, self.row, self.take, self.endpoint,
-                   self.lane, self.label, self.outcome, self.paid, self.polls)  # fmt: skip
-        for column in (*self.borders, *singles):
+        columns: list[array[Any]] = [*self.borders, self.last, self.heard]
+        columns += [self.work, self.job, self.row, self.take, self.endpoint, self.lane]
+        columns += [self.label, self.outcome, self.paid, self.polls]
+        for column in columns:
             column[:] = array(column.typecode, [column[place] for place in order])
 
     def before(self) -> array[int]:
