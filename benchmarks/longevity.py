@@ -6,6 +6,7 @@ peak of memory is its own. What has to read a whole run (`show`, `report`, a man
 proportionate to the run; the rest must not notice.
 
     python benchmarks/longevity.py [--rows 1000000] [--against 1000] [--folder DIR]
+    python benchmarks/longevity.py --budget 10000 100000    # runs of so many rows stopped by their budget
 
 Exit status 1 where a list takes longer than a second more than with few rows, or its memory grows.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import os
 import sqlite3
 import subprocess
@@ -242,6 +244,61 @@ def served(workspace: Path, path: str) -> Figure:
     return Figure(took, used.ru_maxrss / 1024)
 
 
+# a run stopped by its budget
+
+BUDGET, MORE_BUDGET = "40", "60"
+"""CNY: 200 pictures of wan2.6-t2i at 0.2, then 100 more."""
+
+
+def budgeted(folder: Path, rows: int) -> None:
+    """`redloom batch` of so many rows against the emulator, stopped by its budget, then resumed.
+
+    One line of a table for each: seconds to the first request, from the last picture to the prompt.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "p.txt").write_text("".join(f"a red scarf, number {n}\n" for n in range(rows)))
+    env = {
+        **os.environ, "REDLOOM_HOME": str(folder / "home"), "DASHSCOPE_API_KEY": "sk-emulated",
+        "REDLOOM_CLOCK_SPEED": "20", "REDLOOM_CLOCK_START": str(int(time.time())),
+    }  # fmt: skip
+    line = [sys.executable, "-m", "redloom", "--json", "emulate", "dashscope"]
+    line += ["--latency", "20,0.2,10,40", "--concurrency", "50", "--rps", "50"]
+    service = subprocess.Popen(line, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)  # fmt: skip
+    assert service.stdout is not None
+    try:
+        env["DASHSCOPE_BASE_URL"] = json.loads(service.stdout.readline())["base_url"]
+        for name, budget in (("stopped", BUDGET), ("resumed with more", MORE_BUDGET)):
+            begun, over, peak = _batch(folder, env, budget)
+            print(
+                f"| {rows} rows, {name} | {begun:.1f} s | {over:.1f} s | {peak:.0f} |", flush=True
+            )
+    finally:
+        service.kill()
+        service.wait()
+
+
+def _batch(folder: Path, env: dict[str, str], budget: str) -> tuple[float, float, float]:
+    words = ["batch", "p.txt", "--out", "X", "--budget", budget, "--yes", "-j", "50"]
+    began = time.perf_counter()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "redloom", "--json", *words],
+        env=env, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert child.stdout is not None
+    first = last = began
+    for text in child.stdout:
+        told = json.loads(text)
+        if told["event"] == "submitted" and first == began:
+            first = time.perf_counter()
+        if told["event"] == "done" and told["status"] == "ok":
+            last = time.perf_counter()
+    _, status, used = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode != 3:
+        raise RuntimeError(f"the budget did not stop it: {child.returncode}")
+    return first - began, time.perf_counter() - last, used.ru_maxrss / 1024
+
+
 KINDS = (
     Kind("start to first new picture", False, inside("fresh")),
     Kind("`redloom runs`", False, command("runs")),
@@ -252,10 +309,12 @@ KINDS = (
     Kind("`redloom doctor --offline`", False, command("doctor", "--offline")),
     Kind("`redloom serve`, until it answers", False, lambda ws: served(ws, "")),
     Kind("GET /api/runs", False, lambda ws: served(ws, "/api/runs")),
+    Kind("GET /api/money", True, lambda ws: served(ws, "/api/money")),
     Kind("GET /api/endpoints", True, lambda ws: served(ws, "/api/endpoints")),
-    Kind("`redloom show` of the half", True, command("show", BIG)),
+    Kind("`redloom show` of the half", False, command("show", BIG)),
+    Kind("`redloom show --limit 0` of the half", True, command("show", BIG, "--limit", "0")),
     Kind("`redloom show --json` of the half", True, command("show", BIG, "--json")),
-    Kind("`redloom show --status failed` of the half", True, command("show", BIG, "--status", "failed")),
+    Kind("`redloom show --status failed` of the half", False, command("show", BIG, "--status", "failed")),
     Kind("manifests of the half", True, inside("manifests")),
     Kind("`redloom report` of the half", True, command("report", BIG, "--out", "{ws}/report.html")),
     Kind("retry of the half, to its first picture", True, inside("retry")),
@@ -303,10 +362,19 @@ def main() -> int:
     parser.add_argument("--against", type=int, default=1_000)
     parser.add_argument("--folder", type=Path, help="keep the journals here, and use them again")
     parser.add_argument("--only", default="", help="only measurements whose name has this in it")
+    parser.add_argument("--budget", type=int, nargs="*", metavar="ROWS", help="time runs of so many rows (10000 100000) that their budget stops, instead")  # fmt: skip
     parser.add_argument("--one", default="", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.one:
         return _one(asked.one, asked.folder, asked.rows)
+    if asked.budget is not None:
+        print(
+            "| | to the first request | last picture to the prompt | peak MB |\n|---|--:|--:|--:|"
+        )
+        with tempfile.TemporaryDirectory() as place:
+            for rows in asked.budget or (10_000, 100_000):
+                budgeted(Path(place, str(rows)), rows)
+        return 0
     if asked.folder:
         return 0 if compare(asked.folder, asked.rows, asked.against, asked.only) else 1
     with tempfile.TemporaryDirectory() as folder:

@@ -212,10 +212,11 @@ class Plan:
         for row, prompt in enumerate(self.prompts(), 1):
             made = False
             for request in _requests(prompt, options):
-                if known.has(request.key):
+                key = request.key
+                if known.has(key):
                     self.stored += 1
                     continue
-                if known.over(request.key):
+                if known.over(key):
                     self.over += 1
                     continue
                 offer, price, reason = dearest(request, offers)
@@ -370,9 +371,15 @@ class _Offer:
         self.models: tuple[str, ...] = getattr(made, "MODELS", ())
         self.provider = made.create(self.config.endpoint(), Tools(key=self.config.api_key))
         self.sizes = self.provider.capabilities().sizes
+        self._latest: tuple[Request, Fitted] | None = None
 
     def fitted(self, request: Request) -> Fitted:
         """The request as this endpoint takes it. Raises Refused where it could not make it."""
+        if self._latest is None or self._latest[0] is not request:  # price and notes both ask
+            self._latest = request, self._fit(request)
+        return self._latest[1]
+
+    def _fit(self, request: Request) -> Fitted:
         from redloom.endpoint import Asked
 
         if request.model not in ("", self.config.model):
