@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.chromium import BROWSER, page
+from helpers.desk import add_run, desk
 from helpers.sheet import folder_of_pictures
+from redloom import contact
 from redloom.contact import page as page_of
 from redloom.records import Run
 
@@ -42,6 +45,24 @@ def test_nothing_comes_from_outside() -> None:
     assert "http" not in shown
     assert "/nowhere" not in shown
     assert data_of(shown)["left"] == 3
+
+
+def test_a_large_runs_sheet_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many cards, and how many rows have none."""
+    monkeypatch.setattr(contact, "MOST", 3)
+
+    async def rows() -> None:
+        async with desk(tmp_path) as records:
+            await add_run(records, [f"picture {n}" for n in range(8)])
+            found = await records.run("r1")
+            assert found is not None
+            shown = replace(found, out=str(tmp_path))
+            await asyncio.to_thread(contact.write_sheet, records.journal, shown)
+
+    asyncio.run(rows())
+    data = data_of((tmp_path / "index.html").read_text("utf-8"))
+    assert [row["r"] for row in data["rows"]] == [1, 2, 3]
+    assert data["left"] == 5
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import html
 import json
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +33,15 @@ def write_sheet(journal: Journal, run: Run) -> None:
     """Make the thumbnails that are missing and write the sheet. For a thread. Raises DiskFull."""
     folder = Path(run.out)
     cards: list[dict[str, Any]] = []
-    left_out = 0
+    counts = journal.read_now(lambda db: db.all("counts", run=run.id))
     with ThreadPoolExecutor(2, "redloom-thumbs") as pool:
-        for row in rows_of(journal, run.id):
-            if len(cards) >= MOST:
-                left_out += 1
-                continue
+        for row in islice(rows_of(journal, run.id), MOST):
             card = card_of(row)
             if card["f"]:
                 card["t"] = thumb_name(card["f"])
                 pool.submit(make_thumb, folder / card["f"], folder / card["t"])
             cards.append(card)
+    left_out = max(0, sum(one["number"] for one in counts) - len(cards))
     write_whole(folder / "index.html", page(cards, run, left_out).encode("utf-8", "replace"))
 
 
