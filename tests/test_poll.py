@@ -347,6 +347,28 @@ def test_impossible_times_delay_nothing(moment: float) -> None:
         assert fake.polls < 60
 
 
+@pytest.mark.parametrize("error", [Unavailable("乱", "garbage"), Throttled("慢", "slow")])
+def test_queries_that_fail_for_good_come_to_an_end(error: ServiceError) -> None:
+    """Nothing readable for longer than the service keeps its tasks: it is lost, and nobody waits."""
+    clock = JumpingClock()
+    fake = FakeProvider(clock.now, poll_errors=lambda _n: error)
+    fake.caps = replace(fake.caps, record_life_s=7200.0)
+    polls = Polls(clock, Pace(None), random.Random(1))
+
+    async def main() -> float:
+        began = clock.now()
+        ticket = await fake.submit(Asked("a", "fake-1"), "async")
+        assert isinstance(ticket, Ticket)
+        async with asyncio.timeout(10 * 86400):
+            heard = await polls.wait(fake, ticket, began, Timing(60.0))
+        await polls.close()
+        assert isinstance(heard.outcome, Unknown)
+        return heard.at - began
+
+    life = fake.caps.record_life_s
+    assert life <= run(main()) <= life + 400.0
+
+
 def test_a_given_up_wait_is_forgotten() -> None:
     """Cancelled waits take their queries with them."""
     clock = JumpingClock()

@@ -79,6 +79,8 @@ class Watch:
     answer: asyncio.Future[Heard]
     polls: int = 0
     failures: int = 0
+    failing_since: float | None = None
+    """Since when no query about it was answered well."""
     unknown: int = 0
     """Answers in a row that it does not know the task."""
     unknown_since: float = 0.0
@@ -145,7 +147,8 @@ class Polls:
 
         ``first`` is the nominal time of the first query (now, for a ticket from before a crash);
         ``cost`` says what a query is worth in seconds of delay, whenever the next is planned.
-        Failed queries are repeated for as long as it takes; KeyRefused and the like are raised.
+        Failed queries are repeated for as long as the service keeps the task's record, after which
+        it is `Unknown`; KeyRefused and the like are raised.
         """
         answer: asyncio.Future[Heard] = asyncio.get_running_loop().create_future()
         watch = Watch(provider, ticket, accepted_at, timing, on_state, cost, answer)
@@ -282,7 +285,7 @@ class Polls:
             self._fail(watch, error)
         else:
             self.pace.accepted(self.clock.now())
-            watch.failures, watch.alone = 0, False
+            watch.failures, watch.failing_since, watch.alone = 0, None, False
             self._judge(watch, outcome)
 
     def _judge(self, watch: Watch, outcome: Outcome) -> None:
@@ -333,6 +336,12 @@ class Polls:
 
     def _later(self, watch: Watch, error: ServiceError) -> None:
         now = self.clock.now()
+        watch.failing_since = now if watch.failing_since is None else watch.failing_since
+        if now - watch.failing_since > watch.provider.capabilities().record_life_s:
+            # By now its record is gone, whatever the service would say.
+            if not watch.answer.done():
+                watch.answer.set_result(Heard(Unknown(), watch.polls, now))
+            return
         if isinstance(error, Throttled):
             self.pace.slow_down(now)
             self._push(now + believed(error.retry_after_s), watch)
