@@ -59,6 +59,34 @@ def test_what_nobody_collected_is_collected(tmp_path: Path) -> None:
     run(main())
 
 
+def test_a_hiccup_gives_up_nothing_that_is_paid_for(tmp_path: Path) -> None:
+    """A service that knows a task of an hour ago for a moment not: it stays open, and is collected
+    by the next audit. After a day it is lost, and said to be."""
+
+    async def main() -> None:
+        clock = JumpingClock()
+        provider = FakeProvider(clock.now, seconds=lambda _: 30.0)
+        await leave_behind(tmp_path, provider, clock, ["a"])
+        await clock.sleep(3600)
+        tasks = provider.tasks
+        provider.tasks = {}
+        assert [one.what for one in await audited(tmp_path, provider, clock)] == ["unreadable"]
+        provider.tasks = tasks
+        assert [one.what for one in await audited(tmp_path, provider, clock)] == ["collected"]
+        assert provider.submits == 1
+
+    async def late() -> None:
+        clock = JumpingClock()
+        provider = FakeProvider(clock.now, seconds=lambda _: 30.0)
+        await leave_behind(tmp_path / "late", provider, clock, ["a"])
+        await clock.sleep(2 * 86400)
+        provider.tasks = {}
+        assert [one.what for one in await audited(tmp_path / "late", provider, clock)] == ["lost"]
+
+    run(main())
+    run(late())
+
+
 def test_what_the_service_still_works_on_is_left(tmp_path: Path) -> None:
     """A task that has not ended stays accepted, for the next start."""
 

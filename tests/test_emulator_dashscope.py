@@ -985,6 +985,26 @@ def test_partial_empty_and_repeated_results() -> None:
     run(with_faults("@1:task=partial,@2:task=empty,@3:task=repeat,@4:task=partial"), play)
 
 
+@pytest.mark.parametrize("model", [OLD, WAN])
+def test_links_that_come_late(model: str) -> None:
+    """Called a success and billed, but for twenty seconds without the links."""
+
+    async def play(talk: Talk) -> None:
+        task_id = (await talk.submit(model=model)).task_id
+        early = await talk.poll(task_id)
+        while early.output["task_status"] != "SUCCEEDED":
+            talk.clock.moment += 5
+            early = await talk.poll(task_id)
+        assert early.body["usage"]["image_count"] == 1
+        assert "https" not in json.dumps(early.body)
+        assert "http:" not in json.dumps(early.body)
+        talk.clock.moment += 20
+        assert "http" in json.dumps((await talk.poll(task_id)).body)
+        assert talk.ledger.billed() == 1
+
+    run(with_faults("task_late=1"), play)
+
+
 def test_unknown_for_a_while_after_creation() -> None:
     """An id just given may not be known yet."""
 

@@ -13,7 +13,18 @@ import pytest
 from helpers.desk import desk, engine, live_of, run_record
 from redloom.carried import Carried, Purse
 from redloom.download import Downloads
-from redloom.endpoint import Asked, Fitted, Lane, Made, Outcome, Picture, Price, Seen, Ticket
+from redloom.endpoint import (
+    Asked,
+    Fitted,
+    Lane,
+    Made,
+    Outcome,
+    Picture,
+    Price,
+    Seen,
+    Ticket,
+    Times,
+)
 from redloom.engine import Engine, Result, RunOptions
 from redloom.errors import (
     AccountEmpty,
@@ -46,6 +57,7 @@ def with_services(
     kind: type[FakeProvider] = FakeProvider,
     watch: Callable[[Event], None] | None = None,
     before: Callable[[list[FakeProvider]], None] | None = None,
+    within_s: float = LONG_S,
     **how: Any,
 ) -> T:
     """Run ``work`` with an engine on ``number`` fake services; a hang is an error."""
@@ -58,7 +70,7 @@ def with_services(
     async def main() -> T:
         equipped = [(fake_endpoint(names[k]), one) for k, one in enumerate(services)]
         one = engine(tmp_path / "ws", *equipped, clock=clock, on_event=watch)
-        async with one as made, asyncio.timeout(LONG_S):
+        async with one as made, asyncio.timeout(within_s):
             return await work(made, services)
 
     return run(main())
@@ -812,3 +824,67 @@ def test_resubmitting_a_lost_answer_has_an_end(tmp_path: Path) -> None:
     results = with_services(tmp_path, main, before=silent)
     assert [r.status for r in results] == ["in-doubt"]
     assert kept[0].submits == 3
+
+
+@pytest.mark.parametrize(("started", "ended"), [(0.0, None), (None, 9e9), (9e9, 0.0)])
+def test_a_time_that_cannot_be_makes_nobody_wait(
+    tmp_path: Path, started: float | None, ended: float | None
+) -> None:
+    """The first task says that it took years, or less than nothing. What is learnt of it is no more
+    than we waited: the pictures after it are asked about as soon as others are."""
+
+    class Odd(FakeProvider):
+        """Tells impossible times of its first task."""
+
+        async def poll(self, ticket: Ticket) -> Outcome:
+            outcome = await super().poll(ticket)
+            if ticket.id == "task-00001" and isinstance(outcome, Made):
+                own = outcome.times
+                times = Times(
+                    own.queued,
+                    own.started if started is None else started,
+                    own.ended if ended is None else ended,
+                )
+                return replace(outcome, times=times)
+            return outcome
+
+    async def main(one: Engine, services: list[FakeProvider]) -> float:
+        await one.generate(["a"])
+        began = one.clock.now()
+        results = await one.generate([f"p{k}" for k in range(5)])
+        assert [r.status for r in results] == ["ok"] * 5
+        return one.clock.now() - began
+
+    assert with_services(tmp_path, main, kind=Odd) < 40.0
+
+
+def test_a_list_that_can_never_be_read_holds_up_no_run(tmp_path: Path) -> None:
+    """A lost answer, and a service whose list is broken for good: after an hour the row stays in
+    doubt, for the next start, which finds the task once the list can be read again."""
+
+    class Blind(FakeProvider):
+        """Its list is broken until somebody mends it."""
+
+        broken = True
+
+        async def look(self, since: float, until: float) -> Sequence[Seen]:
+            if self.broken:
+                raise Unavailable("坏了", "broken down")
+            return await super().look(since, until)
+
+    def lose(services: list[FakeProvider]) -> None:
+        services[0].script = lambda _asked, number: "no-answer" if number == 1 else "made"
+        kept.extend(services)
+
+    async def main(one: Engine, services: list[FakeProvider]) -> list[Result]:
+        began = one.clock.now()
+        first = await one.generate(["a"])
+        assert one.clock.now() - began < 2 * 3600
+        Blind.broken = False
+        return [*first, *await one.generate(["a"])]
+
+    kept: list[FakeProvider] = []
+    clock_s = 20_000.0
+    results = with_services(tmp_path, main, kind=Blind, before=lose, within_s=clock_s)
+    assert [r.status for r in results] == ["in-doubt", "ok"]
+    assert kept[0].submits == 1

@@ -7,18 +7,28 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from redloom.endpoint import Asked, Capabilities, Made, Outcome, Seen, Ticket, Times, Waiting
+from redloom.endpoint import (
+    Asked,
+    Capabilities,
+    Made,
+    Outcome,
+    Seen,
+    Ticket,
+    Times,
+    Unknown,
+    Waiting,
+)
 from redloom.errors import KeyRefused, NotSent, ServiceError, Throttled, Unavailable
 from redloom.limit import Pace
-from redloom.poll import GRACE_S, LATE_LISTS, Heard, Polls
-from redloom.testing import FakeProvider, JumpingClock, run
+from redloom.poll import FORGETS_S, GRACE_S, LATE_LISTS, Heard, Polls
+from redloom.testing import START, FakeProvider, JumpingClock, run
 from redloom.timing import CALM, EAGER, Timing
 
 TALKATIVE = Capabilities(lists_tasks=True, list_lag_s=0.0, list_page=100, typical_s=60.0)
@@ -278,6 +288,85 @@ def test_unknown_gets_a_grace_period_and_no_more() -> None:
         return heard.at - began
 
     assert GRACE_S <= run(main()) <= GRACE_S * 1.5
+
+
+def hiccup(seconds: float, times: Times | None = None) -> tuple[Heard, float, FakeProvider]:
+    """One task of a hundred seconds that the service does not know for a while in the middle, and
+    whose times are these; what was heard, after how long."""
+    clock = JumpingClock()
+    fake = FakeProvider(clock.now, seconds=lambda _p: 100.0)
+    polls = Polls(clock, Pace(None), random.Random(1))
+    poll = fake.poll
+
+    async def forgetful(ticket: Ticket) -> Outcome:
+        outcome = await poll(ticket)
+        age = clock.now() - fake.tasks[ticket.id].created
+        if 70.0 <= age < 70.0 + seconds:
+            return Unknown()
+        if times is not None and isinstance(outcome, Waiting | Made):
+            return replace(outcome, times=times)
+        return outcome
+
+    fake.poll = forgetful  # type: ignore[method-assign]
+
+    async def main() -> tuple[Heard, float, FakeProvider]:
+        began = clock.now()
+        ticket = await fake.submit(Asked("a", "fake-1"), "async")
+        assert isinstance(ticket, Ticket)
+        async with asyncio.timeout(100_000):
+            heard = await polls.wait(fake, ticket, began, Timing(60.0))
+        await polls.close()
+        return heard, heard.at - began, fake
+
+    return run(main())
+
+
+def test_a_hiccup_of_the_service_loses_no_picture() -> None:
+    """It has spoken of the task, then knows nothing of it for five minutes: that is no end."""
+    heard, after, _ = hiccup(300.0)
+    assert isinstance(heard.outcome, Made)
+    assert after < 420.0
+
+
+def test_a_task_that_stays_unknown_comes_to_an_end() -> None:
+    """What it goes on not knowing is gone."""
+    heard, after, _ = hiccup(1e9)
+    assert isinstance(heard.outcome, Unknown)
+    assert FORGETS_S <= after <= FORGETS_S + 150.0
+
+
+@pytest.mark.parametrize("moment", [-1e10, 0.0, 1e10, 1e12])
+def test_impossible_times_delay_nothing(moment: float) -> None:
+    """A task created, begun or ended in 1970 or in the year 33,000: asked about all the same."""
+    for times in (
+        Times(moment, moment, moment), Times(moment), Times(None, moment), Times(START, moment),
+    ):  # fmt: skip
+        heard, after, fake = hiccup(0.0, times)
+        assert isinstance(heard.outcome, Made)
+        assert after < 120.0
+        assert fake.polls < 60
+
+
+@pytest.mark.parametrize("error", [Unavailable("乱", "garbage"), Throttled("慢", "slow")])
+def test_queries_that_fail_for_good_come_to_an_end(error: ServiceError) -> None:
+    """Nothing readable for longer than the service keeps its tasks: it is lost, and nobody waits."""
+    clock = JumpingClock()
+    fake = FakeProvider(clock.now, poll_errors=lambda _n: error)
+    fake.caps = replace(fake.caps, record_life_s=7200.0)
+    polls = Polls(clock, Pace(None), random.Random(1))
+
+    async def main() -> float:
+        began = clock.now()
+        ticket = await fake.submit(Asked("a", "fake-1"), "async")
+        assert isinstance(ticket, Ticket)
+        async with asyncio.timeout(10 * 86400):
+            heard = await polls.wait(fake, ticket, began, Timing(60.0))
+        await polls.close()
+        assert isinstance(heard.outcome, Unknown)
+        return heard.at - began
+
+    life = fake.caps.record_life_s
+    assert life <= run(main()) <= life + 400.0
 
 
 def test_a_given_up_wait_is_forgotten() -> None:

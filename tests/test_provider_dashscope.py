@@ -985,6 +985,38 @@ def test_look_ignores_what_lies_outside() -> None:
     assert [task.id for task in seen] == [f"t-{number}" for number in range(10, 21)]
 
 
+@pytest.mark.parametrize("created", [None, "soon", 1_700_000_015.0, 0, -5, True, 1e18, [1]])
+def test_a_row_without_a_time_that_can_be_makes_no_whole_list(created: Any) -> None:
+    """Seconds in the place of milliseconds, no time at all: the task may be the one that is looked
+    for, so that the list proves nothing; it is never left out as one from another day."""
+    tasks = TaskList(3)
+    tasks.rows[1]["gmt_create"] = created
+    with pytest.raises(Unavailable):
+        speak(Script(answer=tasks), lambda p: p.look(START, START + 20))
+
+
+def test_a_time_in_digits_is_a_time() -> None:
+    """The same milliseconds as text."""
+    tasks = TaskList(3)
+    tasks.rows[1]["gmt_create"] = str(tasks.rows[1]["gmt_create"])
+    seen = speak(Script(answer=tasks), lambda p: p.look(START, START + 20))
+    assert [task.created - START for task in seen] == [0.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("odd", ["twice", "nameless", "short"])
+def test_a_list_that_does_not_add_up_is_not_whole(odd: str) -> None:
+    """An id that comes twice, a row without one, fewer rows than are counted: no proof of absence."""
+    tasks = TaskList(5)
+    if odd == "twice":
+        tasks.rows[1]["task_id"] = tasks.rows[2]["task_id"]
+    elif odd == "nameless":
+        tasks.rows[1]["task_id"] = 17
+    else:
+        tasks.rows[1] = None  # type: ignore[call-overload]
+    with pytest.raises(Unavailable):
+        speak(Script(answer=tasks), lambda p: p.look(START, START + 20))
+
+
 def test_look_that_is_refused() -> None:
     """A list that is throttled or broken raises; it is never an empty list."""
     throttled = Reply({"code": "Throttling.RateQuota", "message": "m"}, 429)

@@ -380,6 +380,11 @@ def test_what_the_answer_says_was_paid() -> None:
     assert (said.amount, said.source) == (0.039, "reported")
     for nothing in ({}, {"usage": None}, {"usage": {"output_tokens": "many"}}):
         assert speaking._paid(answer(nothing), form) is None  # type: ignore[attr-defined]
+    for absurd in (
+        {"cost": 1e308}, {"cost": 10**19}, {"cost": -1}, {"cost": True},
+        {"input_tokens_details": details, "output_tokens": 10**18},
+    ):  # fmt: skip
+        assert speaking._paid(answer({"usage": absurd}), form) is None  # type: ignore[attr-defined]
 
 
 # errors

@@ -12,11 +12,17 @@ import pytest
 
 from helpers.desk import engine
 from redloom.audit import Audit, Finding
-from redloom.endpoint import Asked, Failed, Lane, Made, Ticket
+from redloom.clock import SystemClock
+from redloom.emulators.dashscope import DashScopeEmulator, Emulated, parse_faults
+from redloom.emulators.ledger import prompt_sha
+from redloom.emulators.pictures import prompt_of_picture
+from redloom.emulators.service_time import ServiceTime
+from redloom.endpoint import Asked, Endpoint, Failed, Lane, Made, Ticket, Tools
 from redloom.engine import Engine, Result, RunOptions
 from redloom.errors import Withheld
 from redloom.poll import WITHHELD_S
-from redloom.testing import FakeProvider, JumpingClock, fake_endpoint, run
+from redloom.providers import dashscope
+from redloom.testing import START, FakeProvider, JumpingClock, fake_endpoint, run
 
 
 def withholding(provider: FakeProvider, times: int, billed: bool | None = None) -> None:
@@ -152,3 +158,34 @@ def test_a_submit_that_withholds_is_a_doubt(tmp_path: Path) -> None:
     results = run(main())
     assert [r.status for r in results] == ["in-doubt"]
     assert provider.submits == 1
+
+
+@pytest.mark.parametrize("model", ["wan2.2-t2i-flash", "wan2.6-t2i"])
+def test_a_real_protocol_whose_links_come_late(tmp_path: Path, model: str) -> None:
+    """DashScope's own shapes: every task is called made and billed twenty seconds before it has its
+    link. Every prompt has its own picture, and each is paid for once."""
+    clock = SystemClock(100.0, START)
+    settings = Emulated(
+        picture_size="small", submit_per_second=0, concurrency=0, faults=parse_faults("task_late=1"),
+        latency=ServiceTime(8.0, 0.3, 4.0, 16.0),
+    )  # fmt: skip
+
+    async def main() -> tuple[list[Result], int]:
+        emulator = DashScopeEmulator(settings, clock)
+        endpoint = Endpoint("ds", "dashscope", model, await emulator.start())
+        provider = dashscope.create(endpoint, Tools(key="sk-emulated", clock=clock))
+        try:
+            async with Engine(
+                workspace=tmp_path / "ws", equipped=[(endpoint, provider)], clock=clock
+            ) as one:
+                results = await one.generate([f"p{n}" for n in range(4)])
+        finally:
+            await emulator.stop()
+        return results, emulator.ledger.billed()
+
+    results, billed = asyncio.run(main())
+    assert [r.status for r in results] == ["ok"] * 4
+    assert billed == 4
+    for result in results:
+        assert result.path is not None
+        assert prompt_of_picture(result.path.read_bytes()) == prompt_sha(result.prompt)

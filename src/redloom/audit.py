@@ -149,6 +149,12 @@ class Audit:
         elif isinstance(outcome, Failed):
             await records.end_task(row["id"], failed_ending(outcome, now))
             self._say("failed", live, row, error=str(outcome.error))
+        elif (
+            isinstance(outcome, Unknown)
+            and now - row["intent_at"] < live.capabilities.record_life_s
+        ):
+            # It should know it still: a hiccup is no reason to give up what is paid for.
+            self._say("unreadable", live, row)
         elif isinstance(outcome, Unknown):
             ending = Ending(state="lost", billed="maybe", at=now, code="unknown")
             await records.end_task(row["id"], ending)

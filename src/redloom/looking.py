@@ -45,6 +45,9 @@ from .twins import Wanted, folded, surely
 log = logging.getLogger("redloom")
 LOOKS = 6
 """Looks at one doubt before it is left to the user's policy."""
+PATIENCE_S = 3600.0
+"""Nominal seconds for which a list that cannot be read is asked for again; the row then stays in
+doubt until the next start, and the run is not held up by it."""
 BETWEEN_S = 30.0
 """Nominal seconds between two looks."""
 
@@ -66,6 +69,8 @@ class Lost:
     """Its answer was another task's ticket: which of the two is ours no list can tell."""
     looks: int = 0
     """Looks that could not tell."""
+    unread_since: float | None = None
+    """Since when the list could not be read, nominal time."""
     open_since: float = 0.0
     """When it was added, by the event loop's time, which nobody can set; real seconds."""
 
@@ -219,12 +224,21 @@ class Lookout:
             return
         except ServiceError as error:
             log.info("the account's list could not be read (%s); again later", error.code)
-            await self.clock.sleep(BETWEEN_S / 3)
+            await self._wait_for_the_list(place, losts, read_at)
             return
         self.looks += 1
         for lost in losts:
+            lost.unread_since = None
+        for lost in losts:
             if lost in self._open[place]:
                 await self._judge(place, lost, others, seen, known, read_at)
+
+    async def _wait_for_the_list(self, place: str, losts: Sequence[Lost], now: float) -> None:
+        for lost in losts:
+            lost.unread_since = now if lost.unread_since is None else lost.unread_since
+        tired = [one for one in losts if now - (one.unread_since or now) >= PATIENCE_S]
+        await self._give_up(place, [one for one in tired if one in self._open[place]])
+        await self.clock.sleep(BETWEEN_S / 3)
 
     async def _read(self, live: Live, losts: Sequence[Lost], *, wide: bool) -> Sequence[Seen]:
         spans = [span(lost.doubt, wide=wide) for lost in losts]

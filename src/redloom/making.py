@@ -250,8 +250,9 @@ class Maker:
         heard = await self.hedges.first((carried, job, live, flight.slot), waiting, ticket)
         if isinstance(heard.outcome, Made):
             started, ended = heard.outcome.times.started, heard.outcome.times.ended
-            if started is not None and ended is not None:
-                live.timings.learn(kind, max(0.0, ended - started))
+            if started is not None and ended is not None and ended >= started:
+                asked = carried.tally(job).asked or 0.0  # it cannot have worked longer than since
+                live.timings.learn(kind, min(ended - started, max(0.0, heard.at - asked)))
         return heard
 
     async def _overtaken(self, carried: Carried, job: Job, task: int, won: Won) -> None:

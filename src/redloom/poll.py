@@ -33,6 +33,10 @@ STRANGER_S = 0.5
 """The same while nothing is known of how long the service takes."""
 GRACE_S = 60.0
 """UNKNOWN this soon after creation is the service's own lag, not a loss."""
+FORGETS_S = 600.0
+"""The same of a task that it has already spoken of: so long it has to go on saying so."""
+PLAUSIBLE_S = 2 * 86400.0
+"""Farther than this from ours no clock of a service is: such a time is a mistake of its."""
 WITHHELD_S = (2.0, 10.0, 30.0)
 """Pauses before a task that was made, and whose picture was not handed over, is asked again."""
 SLACK = 0.35
@@ -75,7 +79,13 @@ class Watch:
     answer: asyncio.Future[Heard]
     polls: int = 0
     failures: int = 0
+    failing_since: float | None = None
+    """Since when no query about it was answered well."""
     unknown: int = 0
+    """Answers in a row that it does not know the task."""
+    unknown_since: float = 0.0
+    known: bool = False
+    """Whether the service has spoken of it as of a task that it has."""
     withheld: int = 0
     """Answers that called it made and had no picture in them."""
     queued: float | None = None
@@ -137,7 +147,8 @@ class Polls:
 
         ``first`` is the nominal time of the first query (now, for a ticket from before a crash);
         ``cost`` says what a query is worth in seconds of delay, whenever the next is planned.
-        Failed queries are repeated for as long as it takes; KeyRefused and the like are raised.
+        Failed queries are repeated for as long as the service keeps the task's record, after which
+        it is `Unknown`; KeyRefused and the like are raised.
         """
         answer: asyncio.Future[Heard] = asyncio.get_running_loop().create_future()
         watch = Watch(provider, ticket, accepted_at, timing, on_state, cost, answer)
@@ -274,13 +285,13 @@ class Polls:
             self._fail(watch, error)
         else:
             self.pace.accepted(self.clock.now())
-            watch.failures, watch.alone = 0, False
+            watch.failures, watch.failing_since, watch.alone = 0, None, False
             self._judge(watch, outcome)
 
     def _judge(self, watch: Watch, outcome: Outcome) -> None:
         now = self.clock.now()
         if isinstance(outcome, Waiting):
-            watch.queued = outcome.times.queued or watch.queued
+            watch.queued = _plausible(outcome.times.queued, watch.accepted_at) or watch.queued
             self._note_state(watch, outcome.running, outcome.times.started, now)
             self._push_planned(watch, now)
         elif isinstance(outcome, Unknown) and self._may_appear(watch, now):
@@ -294,9 +305,10 @@ class Polls:
 
     def _note_state(self, watch: Watch, running: bool, started: float | None, now: float) -> None:
         """``started`` is by the service's clock, ``watch.started`` by ours."""
-        watch.unknown = 0
+        watch.unknown, watch.known = 0, True
         if running and watch.started is None:
-            watch.started = now if started is None else min(now, started - watch.offset)
+            began = now if started is None else started - watch.offset
+            watch.started = min(now, max(began, watch.accepted_at - GRACE_S))
         watch.on_state(running, watch.started if watch.started is not None else now)
 
     def _interval(self, watch: Watch, now: float) -> float:
@@ -315,11 +327,21 @@ class Polls:
         return timing.next_poll(max(0.0, now - watch.started), cost)
 
     def _may_appear(self, watch: Watch, now: float) -> bool:
+        """What it knew a moment ago it has not dropped for a hiccup: the picture is paid for."""
+        watch.unknown_since = watch.unknown_since if watch.unknown else now
         watch.unknown += 1
+        if watch.known and now - watch.unknown_since < FORGETS_S:
+            return True
         return watch.unknown < 3 or now - watch.accepted_at < GRACE_S
 
     def _later(self, watch: Watch, error: ServiceError) -> None:
         now = self.clock.now()
+        watch.failing_since = now if watch.failing_since is None else watch.failing_since
+        if now - watch.failing_since > watch.provider.capabilities().record_life_s:
+            # By now its record is gone, whatever the service would say.
+            if not watch.answer.done():
+                watch.answer.set_result(Heard(Unknown(), watch.polls, now))
+            return
         if isinstance(error, Throttled):
             self.pace.slow_down(now)
             self._push(now + believed(error.retry_after_s), watch)
@@ -401,3 +423,8 @@ class Polls:
 def _withheld(outcome: Outcome) -> bool:
     """Whether the next answer may have the picture that this one lacks."""
     return isinstance(outcome, Failed) and isinstance(outcome.error, Withheld)
+
+
+def _plausible(moment: float | None, ours: float) -> float | None:
+    """A time that the service told, where it can be true of a task accepted at ``ours``."""
+    return moment if moment is not None and abs(moment - ours) < PLAUSIBLE_S else None

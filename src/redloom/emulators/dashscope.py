@@ -60,6 +60,7 @@ SYNC_LOOK_S = 0.25
 SYNC_LIMIT_S = 298.0
 """A synchronous request is cut here, as a response header of the service says."""
 UNKNOWN_FOR_S = 10.0
+BARE_FOR_S = 20.0
 parse_faults = partial(parse, known=FAULTS)
 """Reads ``--faults``; raises BadInput for unknown names, saying the known ones."""
 
@@ -272,7 +273,9 @@ class DashScopeEmulator:
             tells = self._service.models[task.model].tells and task.path.startswith(
                 ("text", "image2")
             )
-        return answers.state(task, now, self._service.new_id(), urls, tells)
+        told = answers.state(task, now, self._service.new_id(), urls, tells)
+        late = ended and task.fate == "late" and now - (task.ended or now) < BARE_FOR_S
+        return answers.bare(told) if late else told
 
     def _cancel(self, request: web.BaseRequest, task: Task | None) -> web.StreamResponse:
         hit = self._service.fault(

@@ -169,6 +169,16 @@ def state(
     return body
 
 
+def bare(body: dict[str, Any]) -> dict[str, Any]:
+    """The same answer without its links; what it counts and charges stays."""
+    output = body["output"]
+    for result in output.get("results", ()):
+        result.pop("url", None)
+    for choice in output.get("choices", ()):
+        choice["message"]["content"] = []
+    return body
+
+
 def made_at_once(task: Task, urls: Sequence[str]) -> dict[str, Any]:
     """The answer of the synchronous lane."""
     output: dict[str, Any] = {"choices": _choices(task, urls), "finished": True}

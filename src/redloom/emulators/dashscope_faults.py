@@ -105,6 +105,12 @@ _BY_RATE = (
     ("task", "empty", "SUCCEEDED，但没有图片", "SUCCEEDED without a picture"),
     (
         "task",
+        "late",
+        "SUCCEEDED 并计费，头 20 秒没有链接",
+        "SUCCEEDED and billed, its links missing in the first 20 s",
+    ),
+    (
+        "task",
         "unknown",
         "受理后的头 10 秒查询得到 UNKNOWN",
         "UNKNOWN in the first 10 s after it was accepted",

@@ -133,24 +133,32 @@ def page_count(body: Mapping[str, Any], total: int, rows: int, number: int) -> i
     return -(-total // per_page) if rows else number
 
 
-def seen_of(row: Mapping[str, Any], start: float) -> Seen:
-    """A row of the task list; one without a time counts as made at ``start``."""
+def seen_of(row: Mapping[str, Any], start: float, end: float) -> Seen | None:
+    """A row of the list of tasks made from ``start`` to ``end``; None where it does not tell when it
+    was made, or is days off what was asked for: it might be the one that is looked for.
+    """
     created, started, ended = (_epoch(row.get(name)) for name in _ROW_TIMES)
+    if created is None or not start - _KEPT_S <= created <= end + _KEPT_S:
+        return None
     return Seen(
         id=text_of(row, "task_id"),
         model=text_of(row, "model_name"),
         state=_STATES.get(text_of(row, "status"), "unknown"),
-        created=start if created is None else created,
+        created=created,
         started=started,
         ended=ended,
     )
 
 
+_KEPT_S = 3 * 86400.0
+"""It keeps a task for one day, in seconds: a list that heeds no window holds none from farther."""
 _ROW_TIMES = ("gmt_create", "start_time", "end_time")
 
 
 def _epoch(value: object) -> float | None:
-    """Unix seconds from the list's epoch milliseconds."""
+    """Unix seconds from the list's epoch milliseconds, as a number or its digits."""
+    if isinstance(value, str) and value.isdecimal() and len(value) < 20:
+        value = int(value)
     if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
         return value / 1000.0
     return None

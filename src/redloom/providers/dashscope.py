@@ -397,8 +397,10 @@ class DashScope:
             number = number + 1 if data else pages + 1
         if totals != {len(rows)}:
             return None
-        seen = (seen_of(row, start) for row in rows.values())
-        return [task for task in seen if start <= task.created < end + 1.0]
+        seen = [seen_of(row, start, end) for row in rows.values()]
+        if None in seen:
+            raise unreadable(self._where, 200)
+        return [task for task in seen if task and start <= task.created < end + 1.0]
 
     async def _list_page(self, start: float, end: float, number: int) -> dict[str, Any]:
         while True:

@@ -57,6 +57,8 @@ __all__ = ["DEFAULTS", "MODELS", "create"]
 DEFAULTS = OPENAI.defaults()
 MODELS = OPENAI.suggested()
 
+_ABSURD = 1000.0
+"""USD that no picture costs: a mistake in an answer must not use up a budget."""
 _TIMEOUT_S = 600.0
 """OpenAI's own client waits as long; cutting first would lose the answer."""
 _CALLS = (
@@ -285,7 +287,7 @@ class OpenAI(Synchronous):
         if not isinstance(usage, dict):
             return None
         cost = usage.get("cost")
-        if isinstance(cost, int | float) and not isinstance(cost, bool) and cost >= 0:
+        if isinstance(cost, int | float) and not isinstance(cost, bool) and 0 <= cost < _ABSURD:
             return Price(float(cost), "USD", "reported", AS_OF)
         tokens = form.table.tokens
         details = usage.get("input_tokens_details")
@@ -294,9 +296,9 @@ class OpenAI(Synchronous):
             return None
         counts = [details.get("text_tokens"), details.get("image_tokens"), out]
         paid = [n * price for n, price in zip(counts, tokens, strict=True) if isinstance(n, int)]
-        if len(paid) < len(counts) or not out or min(paid) < 0:
-            return None
         amount = sum(paid) / 1e6
+        if len(paid) < len(counts) or not out or min(paid) < 0 or amount >= _ABSURD:
+            return None
         return Price(round(amount, 6), "USD", "estimated", AS_OF)
 
     def _key_hint(self, provider: str) -> Text:
