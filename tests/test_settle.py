@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from redloom.endpoint import Seen
 from redloom.settle import (
     CLOSE_S,
-    LATE_S,
+    IN_HAND_S,
     WIDE_S,
     Adopt,
     Ambiguous,
@@ -64,9 +64,9 @@ MINE = Doubt(1, "m", NOW, NOW + 2)
 
 def test_a_request_that_is_read_late_is_ours_all_the_same() -> None:
     """A service may accept what it had in hand when the connection broke, some seconds later."""
-    assert judged(MINE, [at(2 + LATE_S)]) == Adopt("a")
-    assert judged(MINE, [at(2 + LATE_S)], words=True) == Ambiguous(("a",))
-    assert ripe_at(MINE, LAG_S) >= MINE.until + LATE_S + LAG_S
+    assert judged(MINE, [at(2 + IN_HAND_S)]) == Adopt("a")
+    assert judged(MINE, [at(2 + IN_HAND_S)], words=True) == Ambiguous(("a",))
+    assert ripe_at(MINE, LAG_S) >= MINE.until + IN_HAND_S + LAG_S
 
 
 @given(doubts, st.lists(tasks), st.floats(-10_000, -0.001))

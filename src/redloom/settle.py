@@ -18,7 +18,7 @@ from .endpoint import Seen
 
 CLOSE_S = 5.0
 """How far off a creation time may be once the service's clock is known from tasks of ours."""
-LATE_S = 10.0
+IN_HAND_S = 10.0
 """How long after its connection broke a request may still be accepted: what a gateway, or a service
 that is busy, has in hand by then is read in the end."""
 WIDE_S = 1800.0
@@ -55,7 +55,7 @@ class Bearing:
 
     def window(self, doubt: Doubt) -> tuple[float, float]:
         """When, by the service's clock, the task of ``doubt`` may have been created."""
-        until = doubt.until + LATE_S
+        until = doubt.until + IN_HAND_S
         return doubt.since + self.offset - self.margin, until + self.offset + self.margin
 
     def overlap(self, one: Doubt, other: Doubt) -> bool:
@@ -129,7 +129,7 @@ def span(doubt: Doubt, *, wide: bool) -> tuple[float, float]:
 
 def ripe_at(doubt: Doubt, list_lag_s: float) -> float:
     """The nominal time from which a list is whole for this doubt."""
-    return doubt.until + LATE_S + CLOSE_S + list_lag_s
+    return doubt.until + IN_HAND_S + CLOSE_S + list_lag_s
 
 
 def judge(
