@@ -48,12 +48,12 @@ def test_a_small_storm(tmp_path: Path) -> None:
 
 
 def test_a_limiter_that_learns_nothing_is_noticed(tmp_path: Path) -> None:
-    """The service allows a third of what the settings say, and the programs hear no refusal: the
+    """The service allows a fifth of what the settings say, and the programs hear no refusal: the
     oracle says so, where it has no fault to find with programs that learn.
     """
     with pytest.raises(AssertionError, match="quotas that were not learnt"):
-        storm(tmp_path / "deaf", Scene(seed=7, jobs=120, events=2, share=0.3, deaf=True))
-    storm(tmp_path / "well", Scene(seed=7, jobs=120, events=2, share=0.3))
+        storm(tmp_path / "deaf", Scene(seed=7, jobs=240, events=2, share=0.2, deaf=True))
+    storm(tmp_path / "well", Scene(seed=7, jobs=240, events=2, share=0.2))
 
 
 @pytest.mark.chaos
