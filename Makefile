@@ -72,7 +72,7 @@ audit-deps: .venv-audit/done ## known vulnerabilities in what constraints.txt pi
 	@.venv-audit/bin/python tools/audit_deps.py
 
 chaos: $(VENV)/dev ## the long fault suite: kills, storms, interleavings (FAULT_FIGURES=FILE keeps its figures)
-	$(BIN)/python -m pytest -m chaos
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m chaos
 
 bench: $(VENV)/dev ## every benchmark, against a baseline in the same run (hours)
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

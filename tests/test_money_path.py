@@ -458,8 +458,9 @@ def purse_without_bottom(patch: pytest.MonkeyPatch) -> None:
 
 
 def wide_open_clock(patch: pytest.MonkeyPatch) -> None:
-    """The window of a doubt is a second wide and lies where no task can be."""
+    """The window of a doubt is a second wide and lies where no task can be, and nothing is late."""
     patch.setattr(Bearing, "window", lambda _self, doubt: (doubt.since - 900, doubt.since - 899))
+    patch.setattr(Bearing, "late", lambda _self, _doubt, _moment: False)
 
 
 PLANTED: list[tuple[Callable[[pytest.MonkeyPatch], None], str, str]] = [

@@ -210,6 +210,17 @@ def test_no_note_is_told(tmp_path: Path) -> None:
         redo(tmp_path, title="x")
 
 
+def test_a_record_that_could_not_be_written_again_is_told(note: Path) -> None:
+    """Half of a surrogate pair, escaped: BadInput, and the record is left as it is."""
+    record = note / "post.json"
+    damaged = record.read_text().replace('"content": "', '"content": "\\ud800', 1)
+    assert "\\ud800" in damaged
+    record.write_text(damaged)
+    with pytest.raises(BadInput):
+        redo(note, title="x")
+    assert record.read_text() == damaged
+
+
 def test_two_redos_keep_two_versions(note: Path) -> None:
     """Each redo leaves the version before it, whole enough to see what it was."""
     first = (note / "post.json").read_bytes()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from redloom.endpoint import Seen
 from redloom.settle import (
     CLOSE_S,
-    LATE_S,
+    CRASH_S,
     WIDE_S,
     Adopt,
     Ambiguous,
@@ -62,11 +62,16 @@ def at(moment: float, name: str = "a", model: str = "m") -> Seen:
 MINE = Doubt(1, "m", NOW, NOW + 2)
 
 
-def test_a_request_that_is_read_late_is_ours_all_the_same() -> None:
-    """A service may accept what it had in hand when the connection broke, some seconds later."""
-    assert judged(MINE, [at(2 + LATE_S)]) == Adopt("a")
-    assert judged(MINE, [at(2 + LATE_S)], words=True) == Ambiguous(("a",))
-    assert ripe_at(MINE, LAG_S) >= MINE.until + LATE_S + LAG_S
+def test_a_request_that_is_read_late_is_not_proved_absent() -> None:
+    """A gateway may hold a request back and pass it on long after its connection broke: its words
+    tell, and without words only that another doubt explains it.
+    """
+    for words in (True, False):
+        assert judged(MINE, [at(CRASH_S)], words=words) == Ambiguous(("a",))
+    other = Doubt(2, "m", NOW + CRASH_S - 1, NOW + CRASH_S + 1)
+    assert judged(MINE, [at(CRASH_S)], others=(other,)) == Nothing()
+    assert judged(MINE, [at(CRASH_S)], others=(other,), words=True) == Ambiguous(("a",))
+    assert ripe_at(MINE, LAG_S) >= MINE.since + CRASH_S + LAG_S
 
 
 @given(doubts, st.lists(tasks), st.floats(-10_000, -0.001))

@@ -20,12 +20,14 @@ NOT_HERE = {"answer_refused", "task_repeat", "cancel_error", "cancel_reset"}
 
 def storm(folder: Path, scene: Scene) -> None:
     """One storm from its seed to the oracle; its figures."""
+    folder.mkdir(exist_ok=True)
     with Storm(folder, scene) as world:
         world.weather()
         world.clear_up()
         evidence = Evidence(
-            world.folder, world.workspace, world.ledger(), OUTCOMES, secrets=(KEY,), runs=3
-        )
+            world.folder, world.workspace, world.ledger(), OUTCOMES, secrets=(KEY,), runs=3,
+            refused=world.refused(),
+        )  # fmt: skip
         found = judge(evidence)
     assert found.rows == scene.jobs + scene.jobs // 20
     assert found.statuses["ok"] + found.statuses["duplicate"] > 0.8 * found.rows, found.statuses
@@ -43,6 +45,15 @@ def test_every_fault_of_the_service_is_in_the_storm() -> None:
 def test_a_small_storm(tmp_path: Path) -> None:
     """One command, another beside it, a server: each kind of event about once, 120 pictures."""
     storm(tmp_path, Scene(seed=3, jobs=120, events=10))
+
+
+def test_a_limiter_that_learns_nothing_is_noticed(tmp_path: Path) -> None:
+    """The service allows a fifth of what the settings say, and the programs hear no refusal: the
+    oracle says so, where it has no fault to find with programs that learn.
+    """
+    with pytest.raises(AssertionError, match="quotas that were not learnt"):
+        storm(tmp_path / "deaf", Scene(seed=7, jobs=240, events=2, share=0.2, deaf=True))
+    storm(tmp_path / "well", Scene(seed=7, jobs=240, events=2, share=0.2))
 
 
 @pytest.mark.chaos

@@ -24,7 +24,7 @@ from .route import Live
 from .rows import asked_in
 from .settle import (
     CLOSE_S,
-    LATE_S,
+    CRASH_S,
     WIDE_S,
     Adopt,
     Ambiguous,
@@ -198,7 +198,7 @@ class Lookout:
         lag = lost.live.capabilities.list_lag_s
         by_clock = ripe_at(lost.doubt, lag) + lost.looks * BETWEEN_S - self.clock.now()
         passed = asyncio.get_running_loop().time() - lost.open_since
-        return max(by_clock, LATE_S + CLOSE_S + lag - passed / self.clock.real(1.0))
+        return max(by_clock, CRASH_S + CLOSE_S + lag - passed / self.clock.real(1.0))
 
     async def _look(self, place: str, live: Live) -> None:
         """One look, and what it says about each doubt that is ripe."""

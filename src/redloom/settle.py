@@ -18,15 +18,13 @@ from .endpoint import Seen
 
 CLOSE_S = 5.0
 """How far off a creation time may be once the service's clock is known from tasks of ours."""
-LATE_S = 10.0
-"""How long after its connection broke a request may still be accepted: what a gateway, or a service
-that is busy, has in hand by then is read in the end."""
 WIDE_S = 1800.0
 """The same while nothing of ours in the list tells how its clock differs from this one."""
 DAY_S = 86400.0
 """How long the service keeps a task's record."""
 CRASH_S = 30.0
-"""How long after its intent a request of a process that died may still have arrived."""
+"""How long after its intent a request may still be accepted, though its process died or its connection
+broke: a gateway that holds a request back passes it on when it is time, whoever has gone."""
 NEIGHBOURHOOD_S = 1800.0
 """Strangers of the same model this near show that other programs use the account."""
 
@@ -55,8 +53,11 @@ class Bearing:
 
     def window(self, doubt: Doubt) -> tuple[float, float]:
         """When, by the service's clock, the task of ``doubt`` may have been created."""
-        until = doubt.until + LATE_S
-        return doubt.since + self.offset - self.margin, until + self.offset + self.margin
+        return doubt.since + self.offset - self.margin, doubt.until + self.offset + self.margin
+
+    def late(self, doubt: Doubt, moment: float) -> bool:
+        """Whether a task created at ``moment`` is behind the window and may yet be the doubt's."""
+        return self.window(doubt)[1] < moment <= doubt.since + CRASH_S + self.offset + self.margin
 
     def overlap(self, one: Doubt, other: Doubt) -> bool:
         """Whether both may have been created at one moment."""
@@ -129,7 +130,7 @@ def span(doubt: Doubt, *, wide: bool) -> tuple[float, float]:
 
 def ripe_at(doubt: Doubt, list_lag_s: float) -> float:
     """The nominal time from which a list is whole for this doubt."""
-    return doubt.until + LATE_S + CLOSE_S + list_lag_s
+    return max(doubt.until, doubt.since + CRASH_S) + CLOSE_S + list_lag_s
 
 
 def judge(
@@ -161,6 +162,11 @@ def judge(
         if s.id not in known and s.model == doubt.model and s.state not in ("failed", "canceled")
     ]
     inside = [s for s in strangers if since <= s.created <= until]
+    late = [s for s in strangers if clock.late(doubt, s.created)]
+    if not prompt_in_result:  # what another doubt explains by itself is not looked at twice
+        late = _outside_every_window(late, others, clock)
+    if not inside and late:
+        return Ambiguous(tuple(s.id for s in late))
     if not inside and not (clock.wide and strangers):
         return Nothing()
     if not inside:
@@ -169,7 +175,7 @@ def judge(
     outside = _outside_every_window(strangers, [doubt, *others], clock)
     if len(inside) == 1 and not rivals and not outside and not prompt_in_result:
         return Adopt(inside[0].id)
-    return Ambiguous(tuple(s.id for s in inside))
+    return Ambiguous(tuple(s.id for s in (*inside, *late)))
 
 
 def _outside_every_window(

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,15 @@ from typing import Any
 from helpers.driver import KEY
 from helpers.figures import note_figures
 from helpers.oracle import JOBS, Evidence, judge, query
+from helpers.pulse import Held, held_up
 from redloom.emulators.ledger import Ledger, read_ledger
 
 SPEED = 30.0
 HERE = Path(__file__).parent.parent
 DEADLINE_S = 30.0
+JITTER = 0.15
+"""Refusals for each accepted request at this speed, where 16 ms in which the machine does something
+else are half a second between two requests."""
 
 
 @dataclass
@@ -139,6 +144,15 @@ def hits(ledger: Path) -> dict[str, int]:
     return told
 
 
+def refused(ledger: Path, held: Iterable[Held] = ()) -> Counter[str]:
+    """What a service of `helpers.service` refused because a quota was used up, by quota: not what
+    had been held up on its way, there (``held``) or at the service, and arrived together.
+    """
+    told = json.loads(ledger.with_suffix(".refusals.json").read_text())
+    held = [*held, *told["held"]]
+    return Counter(kind for at, kind in told["refused"] if not held_up(at, held))
+
+
 def finished(program: subprocess.Popen[str], seconds: float = DEADLINE_S) -> list[list[Any]]:
     """The rows that a program told of at its end."""
     try:
@@ -156,7 +170,10 @@ def judge_world(world: World, rows: list[list[Any]], doubts: bool = True) -> Cou
     """`oracle.judge` after the last restart, and that the last program told the same; the statuses."""
     ledger = world.ledger()
     outcomes = frozenset({"ok", "in-doubt"} if doubts else {"ok"})
-    evidence = Evidence(world.folder, world.workspace, ledger, outcomes, secrets=(KEY,))
+    evidence = Evidence(
+        world.folder, world.workspace, ledger, outcomes, secrets=(KEY,),
+        refused=refused(world.ledger_path), learning=JITTER,
+    )  # fmt: skip
     judge(evidence)
     assert [row[0] for row in rows] == list(range(1, len(world.prompts) + 1))
     told = {(prompt, status) for _row, status, _file, prompt, _code in rows}

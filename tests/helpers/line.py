@@ -13,6 +13,8 @@ import struct
 import threading
 from typing import Literal
 
+from helpers.pulse import Pulse
+
 How = Literal["through", "cut", "stall"]
 LINGER_NOT = struct.pack("ii", 1, 0)
 
@@ -27,6 +29,7 @@ class Line:
         self._open: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
         self._flows = asyncio.Event()
+        self.pulse = Pulse()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
     def __enter__(self) -> Line:
@@ -59,6 +62,7 @@ class Line:
 
     async def _listen(self) -> None:
         self._flows.set()
+        self.pulse.start()
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
 

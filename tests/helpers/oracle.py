@@ -9,13 +9,14 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from redloom.emulators.ledger import Ledger, prompt_sha
 from redloom.emulators.pictures import prompt_of_picture
 from redloom.journal import Journal, Row
+from redloom.takeover import download_name
 
 FINAL = frozenset({"ok", "duplicate", "refused", "failed", "in-doubt", "cancelled", "unpaid"})
 BAD_WORDS = (b"Traceback (most recent call last)", b"was never retrieved", b"never awaited")
@@ -33,9 +34,12 @@ class Evidence:
     outcomes: frozenset[str] = frozenset({"ok", "duplicate"})
     """The outcomes that the scene's faults allow."""
     secrets: Sequence[str] = ()
-    refusals: int | None = None
-    """429s that the service may have had to say besides those that were injected; None: any."""
-    injected_429s: int = 0
+    refused: Mapping[str, int] | None = None
+    """Requests that the service refused because a quota was used up, by quota (`service.Watched`);
+    None: nobody counted."""
+    learning: float = 0.05
+    """Refusals for each accepted request while an unknown quota, or one that is told wrongly, is
+    found: what `test_limit` holds for rates from 0.3 to 50 a second and 2 to 100 at once."""
     copies: int = 1
     """Purchases of one prompt that are right: 2 where the store was emptied in between."""
     runs: int | None = None
@@ -61,10 +65,10 @@ def judge(evidence: Evidence) -> Found:
     if evidence.ledger is not None:
         nothing_bought_twice(evidence.ledger, evidence.copies)
         same_money(tasks, evidence.ledger)
-        quotas_kept(evidence, evidence.ledger)
+        quotas_kept(evidence, evidence.ledger, _engines(evidence.workspace))
         found.bought = sum(p.billed > 0 for p in evidence.ledger.own())
     every_file_is_its_prompts(jobs, evidence)
-    nothing_half_written(evidence.folder)
+    nothing_half_written(evidence.folder, tasks)
     nothing_secret(evidence.folder, evidence.secrets)
     manifests_agree(jobs)
     return found
@@ -142,9 +146,16 @@ def picture_of(job: Row, workspace: Path) -> Path:
     return found[0]
 
 
-def nothing_half_written(folder: Path) -> None:
-    """No temporary file is left anywhere."""
-    left = [str(path.relative_to(folder)) for path in folder.rglob("*.part")]
+def nothing_half_written(folder: Path, tasks: Sequence[Row] = ()) -> None:
+    """No temporary file is left anywhere, but what was begun of a picture that is paid for and
+    whose far side was down to the end: the next start goes on with it.
+    """
+    begun = {download_name(t["id"]) for t in tasks if t["state"] == "made"}
+    left = [
+        str(path.relative_to(folder))
+        for path in folder.rglob("*.part")
+        if path.parent.name != "partial" or path.name.partition(".")[0] not in begun
+    ]
     left += [str(path.relative_to(folder)) for path in folder.rglob(".*.tmp")]
     assert left == [], left
 
@@ -162,12 +173,38 @@ def same_money(tasks: Sequence[Row], ledger: Ledger) -> None:
     assert not [t["id"] for t in open_still if (t["state"], t["job_status"]) != ("made", "failed")]
 
 
-def quotas_kept(evidence: Evidence, ledger: Ledger) -> None:
-    """The service ran no more at once than it does, and had to refuse hardly a request."""
-    if evidence.refusals is None:
+FINDING = 17
+"""Refusals that finding an unknown quota cost at most in 500 pictures (docs/reliability.md), however
+few there are to make."""
+
+
+def quotas_kept(evidence: Evidence, ledger: Ledger, engines: int) -> None:
+    """No quota was asked for more than learning it costs.
+
+    One refusal more for each engine: it does not know when a dead one's last request left.
+    """
+    if evidence.refused is None:
         return
-    said = {name: n for name, n in ledger.counts.items() if name.startswith("429")}
-    assert sum(said.values()) - evidence.injected_429s <= evidence.refusals, said
+    asks = {
+        "submit": len(ledger.own()),
+        "poll": ledger.counts["poll"],
+        "list": ledger.counts["list"],
+    }
+    allowed = {
+        quota: max(FINDING, evidence.learning * number) + engines for quota, number in asks.items()
+    }
+    asked = Counter({"submit": 0, "poll": 0, "list": 0})
+    for quota, number in evidence.refused.items():
+        asked[quota if quota in allowed else "submit"] += number
+    over = {
+        quota: (asked[quota], allowed[quota]) for quota in asked if asked[quota] > allowed[quota]
+    }
+    assert not over, f"quotas that were not learnt, (refusals, allowed): {over}"
+
+
+def _engines(workspace: Path) -> int:
+    """How many engines have worked there, one after another."""
+    return int(query(workspace, "SELECT value FROM meta WHERE name = 'epoch'")[0]["value"])
 
 
 def nothing_secret(folder: Path, secrets: Sequence[str]) -> None:

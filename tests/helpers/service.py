@@ -9,13 +9,15 @@ import asyncio
 import json
 import signal
 import sys
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from helpers.driver import KEY
-from redloom.clock import clock_from_environment
+from helpers.pulse import Pulse
+from redloom.clock import Clock, clock_from_environment
 from redloom.emulators.dashscope import DashScopeEmulator, Emulated, ServiceTime, parse_faults
 from redloom.emulators.dashscope_service import TASK_TIMEOUT_S
 from redloom.emulators.faults import Faults
@@ -38,20 +40,50 @@ async def serve(wanted: dict[str, Any]) -> None:
         seed=wanted.get("seed", 0),
         other_tasks_per_minute=wanted.get("others", 0.0),
     )
-    emulator = DashScopeEmulator(settings, clock_from_environment())
+    emulator = Watched(settings, clock_from_environment())
     over = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
     url = await emulator.start()
+    emulator.pulse.start()
     # Links lead through the line that the test can cut, where there is one.
     emulator._files.base = wanted.get("public") or emulator._files.base
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, paid_up, settings.faults)
     sys.stdout.write(url + "\n")
     sys.stdout.flush()
     await over.wait()
+    emulator.pulse.stop()
     await emulator.stop()
     assert isinstance(settings.faults, Counted)
     told = Path(wanted["ledger"]).with_suffix(".faults.json")
     told.write_text(json.dumps(settings.faults.hits))
+    kept = {"refused": emulator.refused, "held": emulator.pulse.held}
+    Path(wanted["ledger"]).with_suffix(".refusals.json").write_text(json.dumps(kept))
+
+
+class Watched(DashScopeEmulator):
+    """It notes what it refuses because a quota is used up, and none of the refusals that are faults."""
+
+    def __init__(self, settings: Emulated, clock: Clock) -> None:
+        super().__init__(settings, clock)
+        self.refused: list[tuple[float, str]] = []
+        """Real Unix seconds, and the quota: ``rate``, ``concurrency``, ``poll``, ``list``."""
+        self.pulse = Pulse()
+        asked = self._service.call_wait_s
+
+        def noted(account: str, kind: str) -> float:
+            wait_s = asked(account, kind)
+            if wait_s:
+                self.refused.append((time.time(), kind))
+            return wait_s
+
+        self._service.call_wait_s = noted  # type: ignore[method-assign]
+
+    async def _paced(self, *request: Any) -> str:
+        word = await super()._paced(*request)
+        if word:
+            kind = "concurrency" if word == "concurrency" else "rate"
+            self.refused.append((time.time(), kind))
+        return word
 
 
 @dataclass(frozen=True)

@@ -25,16 +25,16 @@ from typing import Any
 
 import httpx
 
-from helpers.chaos import HERE, hits
+from helpers.chaos import HERE, hits, refused
 from helpers.command import set_by
 from helpers.driver import KEY
 from helpers.line import Line
 from helpers.waiting import pause
 from redloom.emulators.ledger import Ledger, read_ledger
 
-SPEED = 30.0
-"""Slow enough that half a second in which this machine does something else is no more to the
-programs than ten."""
+SPEED = 15.0
+"""Slow enough that a third of a second in which this machine does something else is no more to the
+programs than five, which is what a request may be late by."""
 PATIENCE_S = 400.0
 KINDS = (
     "kill of the engine", "kill of a watcher", "kill of the server", "stop of the engine",
@@ -86,9 +86,16 @@ class Scene:
     model: str = ""
     rate: float = 10.0
     slots: int = 60
+    share: float = 0.0
+    """Of the rate and the slots that the settings name, what the service allows in truth; 0: all
+    of it or six tenths, as the seed is even or odd. What settings name is never asked of the
+    service, so that only its refusals can teach it."""
+    deaf: bool = False
+    """A fault planted in the programs: their limiter does not listen to refusals."""
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
+        self.share = self.share or (0.6 if self.seed % 2 else 1.0)
         self.model = self.model or self.rng.choice(["wan2.2-t2i-flash", "wan2.6-t2i"])
 
     def service(self) -> dict[str, Any]:
@@ -99,8 +106,8 @@ class Scene:
         begin = rng.uniform(20, 80)
         window = f"{rng.choice(WINDOWS)}={begin:.1f}-{begin + rng.uniform(10, 60):.1f}"
         return {
-            "faults": ",".join([*rates, standing, window]), "seed": self.seed, "rate": self.rate,
-            "concurrency": self.slots, "latency": (6.0, 0.3, 3.0, 12.0), "model": self.model,
+            "faults": ",".join([*rates, standing, window]), "seed": self.seed,
+            "rate": self.rate * self.share, "concurrency": int(self.slots * self.share), "latency": (6.0, 0.3, 3.0, 12.0), "model": self.model,
             "over": rng.choice(["queue", "reject"]), "list_lag_s": rng.choice([1.0, 2.0, 8.0]),
             "others": rng.choice([0.0, 0.0, 6.0]), "task_timeout_s": 60.0,
         }  # fmt: skip
@@ -135,6 +142,8 @@ class Storm:
         self.folder, self.scene, self.rng = folder, scene, scene.rng
         self.workspace = folder / "ws"
         self.injected: Counter[str] = Counter()
+        self.played: list[tuple[str, float, float]] = []
+        """What was done to the programs: the kind, and from when to when in real Unix seconds."""
         self.start = float(int(time.time()))
         self.skew_file = folder / "skew"
         self.ledger_path = folder / "ledger.jsonl"
@@ -212,6 +221,7 @@ class Storm:
             **self._environment(),
             "DASHSCOPE_API_KEY": KEY,
             "REDLOOM_TEST_SKEW": str(self.skew_file),
+            "REDLOOM_TEST_DEAF": "1" if self.scene.deaf else "",
         }
         program.starts += 1
         logs = self.folder / "logs" / f"{program.name}-{program.starts:03d}"
@@ -281,7 +291,9 @@ class Storm:
             "clock set ahead": lambda: self._set(self.rng.uniform(1.5, 8.0)),
             "full disk": self._fill,
         }
+        began = time.time()
         self.injected[kind] += what[kind]()
+        self.played.append((kind, began, time.time()))
 
     def _engine(self) -> Program | None:
         """The program that holds the workspace's lock."""
@@ -353,6 +365,7 @@ class Storm:
             self.server.process.terminate()
             self.server.process.wait(30)
         self.end_service()
+        (self.folder / "logs" / "played.json").write_text(json.dumps(self.played))
 
     def _see_through(self, program: Program, until: float) -> None:
         if program.process is not None and program.runs:
@@ -400,6 +413,11 @@ class Storm:
     def ledger(self) -> Ledger:
         """What the service sold."""
         return read_ledger(self.ledger_path)
+
+    def refused(self) -> Counter[str]:
+        """What the service refused because a quota was used up, by quota; injected refusals apart."""
+        stalls = [(begin, end) for kind, begin, end in self.played if kind.startswith("stall")]
+        return refused(self.ledger_path, [*stalls, *self.line.pulse.held])
 
     def faults(self) -> Counter[str]:
         """Everything that was done to the programs, by kind."""

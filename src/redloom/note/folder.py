@@ -48,6 +48,7 @@ def record_of(folder: Path) -> dict[str, Any] | None:
     """The note's record, or ``None`` where the folder is no note of ours."""
     try:
         data = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        to_json(data)  # half of a surrogate pair, escaped, can be read and not written again
     except (OSError, ValueError, RecursionError):
         return None
     return data if _fits(data, _SHAPE) and data["redloom"]["format"] == FORMAT else None
