@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import sys
 import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from helpers.desk import engine, run_record
+from helpers.desk import engine, live_of, run_record
 from redloom.clock import SystemClock
 from redloom.download import Downloads
-from redloom.errors import NotAPicture
+from redloom.endpoint import Failed, Made, Outcome, Picture, Ticket, Unknown, Waiting
+from redloom.errors import FetchFailed, LinkExpired, NotAPicture, TaskFailed, Withheld
 from redloom.events import Stream
-from redloom.finish import Finisher
+from redloom.finish import Finisher, _renewed
 from redloom.image import Store, deliver
 from redloom.job import Request
 from redloom.journal import Journal
 from redloom.metadata import About
 from redloom.records import Job, Records
+from redloom.route import Live
 from redloom.testing import FakeProvider, JumpingClock, fake_endpoint, run
 
 
@@ -83,3 +86,39 @@ def test_names_are_claimed_in_threads_and_given_up_beside_them(tmp_path: Path) -
         sys.setswitchinterval(interval)
         journal.close()
     assert set(kept) <= set(one._claims.values())
+
+
+@dataclass(eq=False)
+class Says(FakeProvider):
+    """A service that answers every query with one outcome."""
+
+    said: Outcome = field(default_factory=Unknown)
+
+    async def poll(self, ticket: Ticket) -> Outcome:
+        """See `endpoint.Provider`."""
+        return self.said
+
+
+def saying(said: Outcome) -> Live:
+    """An endpoint of such a service."""
+    clock = JumpingClock()
+    return live_of(Says(clock.now, said=said), clock)
+
+
+@pytest.mark.parametrize("said", [Unknown(), Waiting("running"), Failed(Withheld("没给", "none"))])
+def test_a_link_that_cannot_be_renewed_now_is_not_lost(said: Outcome) -> None:
+    """A paid picture is lost only once its task's record is over, not at one odd answer."""
+    live = saying(said)
+    with pytest.raises(FetchFailed):
+        run(_renewed(live, Ticket("t1"), gone=False))
+    with pytest.raises(LinkExpired):
+        run(_renewed(live, Ticket("t1"), gone=True))
+
+
+def test_a_link_is_renewed_or_gone_for_good() -> None:
+    """The task's own answer decides: its picture's new link, or that there is none."""
+    made = saying(Made(Picture("https://new")))
+    assert run(_renewed(made, Ticket("t1"), gone=True)).url == "https://new"
+    failed = saying(Failed(TaskFailed("坏了", "broken")))
+    with pytest.raises(LinkExpired):
+        run(_renewed(failed, Ticket("t1"), gone=False))

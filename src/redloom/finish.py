@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 from .clock import Clock, offload
 from .download import Downloads, Fetched, Rules, own_host
-from .endpoint import Made, Picture, Ticket
+from .endpoint import Failed, Made, Picture, Ticket, Unknown, Waiting
 from .errors import (
     FetchFailed,
     LinkExpired,
     PictureError,
     Refused,
     ServiceError,
+    Withheld,
 )
 from .events import Downloaded, Stream
 from .examine import Likeness, Look, examine, keep_thumb, thumb_name
@@ -148,7 +149,8 @@ class Finisher:
         expires = self.clock.now() + live.capabilities.url_life_s
 
         async def renew() -> Picture:
-            return await _renewed(live, ticket)
+            age_s = self.clock.now() - facts.intent_at
+            return await _renewed(live, ticket, age_s > live.capabilities.record_life_s)
 
         await self.downloads.fetch(
             made.picture,
@@ -300,8 +302,10 @@ class _Handover:
         return file, delivered.sha256
 
 
-async def _renewed(live: Live, ticket: Ticket | None) -> Picture:
-    """A fresh link from the task itself. Raises LinkExpired where its record is gone."""
+async def _renewed(live: Live, ticket: Ticket | None, gone: bool) -> Picture:
+    """A fresh link from the task itself. Raises FetchFailed where the service has none just now;
+    LinkExpired where it has none for good: the task failed, or its record's life is over (``gone``).
+    """
     assert ticket is not None
     try:
         outcome = await live.provider.poll(ticket)
@@ -309,6 +313,15 @@ async def _renewed(live: Live, ticket: Ticket | None) -> Picture:
         raise FetchFailed(error.text.zh, error.text.en) from error
     if isinstance(outcome, Made):
         return outcome.picture
+    silent = isinstance(outcome, Waiting | Unknown)
+    if not gone and (
+        silent or (isinstance(outcome, Failed) and isinstance(outcome.error, Withheld))
+    ):
+        raise FetchFailed(
+            "图片链接已过期，服务此刻给不出新的；图片已付费，重新运行同一命令会再取，不会重新购买。",
+            "The picture's link has expired and the service gives no new one just now; it is paid "
+            "for, and the same command fetches it again and does not buy it again.",
+        )
     raise LinkExpired(
         "图片链接已过期，服务也给不出新的链接；这张图已付款但取不回来。",
         "The picture's link has expired and the service gives no new one; it is paid for and cannot be fetched.",
