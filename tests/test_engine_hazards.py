@@ -677,7 +677,7 @@ def test_a_stop_while_a_link_is_renewed_leaves_the_picture_for_the_next_start() 
 
     async def main() -> None:
         with pytest.raises(FetchFailed):
-            await _renewed(live_of(provider, clock), Ticket("task-00001"))
+            await _renewed(live_of(provider, clock), Ticket("task-00001"), gone=False)
 
     run(main())
 

@@ -105,7 +105,9 @@ def saying(said: Outcome) -> Live:
     return live_of(Says(clock.now, said=said), clock)
 
 
-@pytest.mark.parametrize("said", [Unknown(), Waiting("running"), Failed(Withheld("没给", "none"))])
+@pytest.mark.parametrize(
+    "said", [Unknown(), Waiting(running=True), Failed(Withheld("没给", "none"))]
+)
 def test_a_link_that_cannot_be_renewed_now_is_not_lost(said: Outcome) -> None:
     """A paid picture is lost only once its task's record is over, not at one odd answer."""
     live = saying(said)

@@ -47,6 +47,7 @@ def test_a_small_storm(tmp_path: Path) -> None:
     storm(tmp_path, Scene(seed=3, jobs=120, events=10))
 
 
+@pytest.mark.chaos
 def test_a_limiter_that_learns_nothing_is_noticed(tmp_path: Path) -> None:
     """The service allows a fifth of what the settings say, and the programs hear no refusal: the
     oracle says so, where it has no fault to find with programs that learn.
