@@ -161,9 +161,12 @@ def main() -> None:
     service.start()
     url = ready.get(timeout=30)
     bares, engines = [], []
-    for _ in range(asked.rounds):
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
+    # Nothing is deleted before the end: for minutes after, ext4 walks past every deleted inode to
+    # make a file, which is a quarter of the time of the next round.
+    with tempfile.TemporaryDirectory() as name:
+        for number in range(asked.rounds):
+            folder = Path(name, str(number))
+            folder.mkdir()
             bares.append(
                 asked.pictures / asyncio.run(bare(url, asked.pictures, asked.at_once, folder))
             )
