@@ -141,13 +141,13 @@ def test_a_proxy_that_is_not_there_has_sent_nothing(monkeypatch: pytest.MonkeyPa
     """A password in the proxy's address is in no message."""
 
     async def main() -> None:
-        monkeypatch.setenv("HTTPS_PROXY", "http://someone:secret-word@127.0.0.1:9")
+        monkeypatch.setenv("HTTPS_PROXY", "http://someone:made-up-word@127.0.0.1:9")
         wire = Wire("https://service.example")
         with pytest.raises(NotSent) as caught:
             await wire.post("/x", {})
         await wire.close()
         assert "HTTPS_PROXY" in str(caught.value)
-        assert "secret-word" not in str(caught.value)
+        assert "made-up-word" not in str(caught.value)
 
     asyncio.run(main())
 

@@ -82,6 +82,7 @@ _BY_CODE = {
     "never-arrived": Text("请求一直没有到达服务；没有花钱，可以重试。", "The request never reached the service; nothing was spent, it can be tried again."),
     "task-failed": Text("服务接了任务但没有画成；没有计费，可以重试。", "The service took the task and did not make it; not billed, it can be tried again."),
     "answer-lost": _BY_STATUS["in-doubt"],
+    "withheld": Text("服务说画好了，却没有给图；可能已计费，再运行会再问，不会自己重买。", "The service calls it made and handed no picture over; it may be billed. The next start asks again and does not buy it again by itself."),
     "elsewhere": Text("同一张图正由别处在做；等它结束再看。", "The same picture is being made elsewhere; look again when that ends."),
     "unknown": Text("服务不再认得这个任务，图取不回来；可能已计费。", "The service no longer knows the task and the picture cannot be fetched; it may be billed."),
     "key-refused": Text("密钥被拒：错了、过期，或属于另一地域。没有花钱。", "The key was refused: wrong, expired, or another region's. Nothing was spent."),
