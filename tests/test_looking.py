@@ -519,6 +519,27 @@ def test_the_policy_decides_what_cannot_be_settled(
     assert provider.looks == 0
 
 
+def test_a_doubt_is_given_up_by_its_own_run_only(tmp_path: Path) -> None:
+    """Two runs want one picture, whose answer was lost. The second gives its row up at once; the
+    first said wait, so resuming it looks again and buys nothing.
+    """
+
+    def change(provider: FakeProvider) -> None:
+        provider.script = fates("no-answer")
+        provider.caps = replace(provider.caps, lists_tasks=False)
+
+    async def main(one: Engine, _p: FakeProvider) -> list[Result]:
+        first = await one.add(["a"], digest="one")
+        said = [result async for result in one.follow(first)]
+        said += await one.generate(["a"], options=RunOptions(in_doubt="fail"))
+        await one.resume(first)
+        return said + [result async for result in one.follow(first)]
+
+    results, provider = told(tmp_path, main, change)
+    assert [r.status for r in results] == ["in-doubt", "failed", "in-doubt"]
+    assert provider.submits == 1
+
+
 def test_a_broken_provider_takes_no_slot_with_it(tmp_path: Path) -> None:
     """An exception that is no ServiceError is a doubt like any other; the run still ends."""
 

@@ -111,6 +111,21 @@ def test_the_next_start_asks_the_same_task_again(tmp_path: Path) -> None:
     assert provider.submits == 1
 
 
+def test_a_run_that_gives_up_ends_its_own_row_only(tmp_path: Path) -> None:
+    """The task is another run's, which waits: it asks the same purchase again and has the picture."""
+
+    async def main(one: Engine) -> list[Result]:
+        first = await one.add(["a"], digest="one")
+        said = [result async for result in one.follow(first)]
+        said += await one.generate(["a"], options=RunOptions(in_doubt="fail"))
+        await one.resume(first)
+        return said + [result async for result in one.follow(first)]
+
+    results, provider = told(tmp_path, 2 * (len(WITHHELD_S) + 1), main)
+    assert [r.status for r in results] == ["in-doubt", "failed", "ok"]
+    assert provider.submits == 1
+
+
 def test_the_budget_counts_it(tmp_path: Path) -> None:
     """What may be billed stays set aside: there is no money for a second picture."""
 

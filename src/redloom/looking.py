@@ -67,6 +67,8 @@ class Lost:
     """How it was asked for, which need not be how its endpoint is asked today."""
     repeated: bool = False
     """Its answer was another task's ticket: which of the two is ours no list can tell."""
+    theirs: bool = False
+    """Another run asked for it, whose own policy says what becomes of it."""
     looks: int = 0
     """Looks that could not tell."""
     unread_since: float | None = None
@@ -82,7 +84,7 @@ class Lost:
         wanted = Wanted.of(job.request, row["size"], row["seed"])
         return cls(
             row["id"], live, carried, job, doubt, paid_for(row, carried), wanted, row["lane"],
-            row["code"] == REPEATED,
+            row["code"] == REPEATED, row["run"] != carried.run.id,
         )  # fmt: skip
 
 

@@ -431,9 +431,10 @@ class Maker:
             "请求发出后没有收到回答，也查不清是否已生成，可能已计费；下次启动会再查。",
             "The answer was lost and looking could not tell whether the picture was made; it may be billed. The next start looks again.",
         )
-        if policy == "wait":
+        if policy == "wait" or (policy == "fail" and lost.theirs):
+            status: JobStatus = "in-doubt" if policy == "wait" else "failed"
             await self.end_job(
-                lost.carried, lost.job, "in-doubt", "answer-lost", text, lost.task, lost.live
+                lost.carried, lost.job, status, "answer-lost", text, lost.task, lost.live
             )
             return
         end = JobEnding.of(lost.job.id, "failed", self.clock.now(), "answer-lost", text, lost.task)

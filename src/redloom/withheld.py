@@ -65,7 +65,8 @@ async def end_row(
     ending = JobEnding.of(
         job.id, "failed" if wish == "fail" else "in-doubt", heard.at, code, text, task
     )
-    if wish == "fail":
+    row = await records.task(task) if wish == "fail" else None
+    if row is not None and row["run"] == carried.run.id:  # another run's task is that run's to end
         await records.end_task_and_job(task, closing, ending)
     else:
         await records.end_job(ending)
