@@ -12,7 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from redloom.cli import cli
+from redloom.cli.group import _within
 from redloom.cli.table import COMMANDS, present
+from redloom.errors import DiskFull
 
 HEAVY = (
     "aiohttp",
@@ -239,3 +241,12 @@ def test_doctor_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     done = run("doctor", "--offline")
     assert done.exit_code == 2
     assert "REDLOOM_CLOCK_SPEED" in done.output
+
+
+def test_one_error_of_several_tasks_is_said_as_itself() -> None:
+    """A full disk that ends a server's tasks is a full disk, not a bug; two faults together are."""
+    full = DiskFull("磁盘满了", "the disk is full")
+    group = ExceptionGroup("tasks", [ExceptionGroup("inner", [full])])
+    assert _within(group) is full
+    assert _within(ExceptionGroup("tasks", [full, OSError()])) is None
+    assert _within(ValueError()) is None

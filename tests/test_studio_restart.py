@@ -19,6 +19,7 @@ import pytest
 
 from helpers.waiting import until
 from redloom.emulators.ledger import read_ledger
+from redloom.studio.attend import MARK
 
 pytestmark = pytest.mark.slow
 SPEED = 30
@@ -130,6 +131,27 @@ def test_killed_in_mid_run_and_started_again(tmp_path: Path, how: signal.Signals
         sold = Counter(p.prompt for p in read_ledger(tmp_path / "ledger.jsonl").purchases)
         assert set(sold) == set(prompts)
         assert set(sold.values()) == {1}
+
+
+def test_manifests_that_a_killed_server_did_not_come_to(tmp_path: Path) -> None:
+    """Killed between a run's end and its last manifest: the next server writes it."""
+    with programs(tmp_path) as made:
+        server, url = made.serve()
+        with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+            asked = client.post("/api/runs", json={"prompts": ["a red thread", "a blue one"]})
+            run = asked.json()["id"]
+            until(lambda: client.get(f"/api/runs/{run}").json()["state"] == "done")
+        (folder,) = (tmp_path / "ws" / "runs").iterdir()
+        manifest, mark = folder / "manifest.jsonl", folder / MARK
+        until(lambda: manifest.exists() and not mark.exists())
+        server.kill()
+        right = manifest.read_text("utf-8")
+        assert right.count('"ok"') == 2
+        manifest.write_text(right.replace('"ok"', '"pending"'), "utf-8")
+        mark.write_text(run, "utf-8")
+        made.serve()
+        until(lambda: not mark.exists())
+        assert manifest.read_text("utf-8") == right
 
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:

@@ -100,7 +100,8 @@ class Group(Bilingual, click.Group):
         except BrokenPipeError:
             status = _pipe_closed()
         except Exception as error:
-            status = _unexpected(error, argv, verbose)
+            known = _within(error)
+            status = _known(known, verbose) if known else _unexpected(error, argv, verbose)
         sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -113,6 +114,13 @@ def _language_in(argv: Sequence[str]) -> Lang | None:
         elif word.startswith("--lang="):
             named = word.removeprefix("--lang=")
     return "zh" if named == "zh" else "en" if named == "en" else None
+
+
+def _within(error: BaseException) -> RedloomError | None:
+    """The one error of ours that several tasks together ended with, such as a full disk's."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error if isinstance(error, RedloomError) else None
 
 
 def _known(error: RedloomError, verbose: bool) -> int:

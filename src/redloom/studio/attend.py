@@ -1,6 +1,6 @@
 """Sees the server's runs through: manifests, the end, webhooks; and takes them up after a restart.
 
-May import: records, engine, manifest, contact, errors, studio.{memory,show,feed,webhooks,chores}.
+May import: clock, private, records, engine, manifest, contact, errors, studio.{memory,show,feed,webhooks,chores}.
 """
 
 from __future__ import annotations
@@ -9,9 +9,13 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from redloom import private
+from redloom.clock import offload
 from redloom.contact import write_sheet
 from redloom.engine import Engine
 from redloom.errors import RedloomError, WorkspaceError
@@ -29,6 +33,9 @@ KINDS = ("studio", "api", "mcp")
 """Runs that a server began: the next one takes them up by itself."""
 HOOKS_S = 5.0
 """Real seconds between looks for webhooks whose time has come."""
+MARK = ".redloom-open"
+"""A file with the run's number, in its folder until the last manifest is written: a server that is
+killed between a run's end and that leaves it, and the next one writes what is missing."""
 
 
 @dataclass
@@ -52,6 +59,8 @@ class Attendants:
             if row["state"] == "open" and not self.engine.workspace.lives(row["owner"]):
                 await self.engine.resume(row["id"])
                 self.attend(row["id"])
+        for mark in await offload(_marks, self.engine.workspace.root / "runs"):
+            self.chores.begin(self._finish(mark), f"manifests of {mark.parent.name}")
         self.chores.begin(self._tell_hooks(), "webhooks")
 
     def attend(self, run: str) -> asyncio.Task[None]:
@@ -82,8 +91,7 @@ class Attendants:
             log.info("run %s is left for the next start (%s)", run, error.code)
         finally:
             if keeper is not None:
-                with contextlib.suppress(RedloomError):
-                    await keeper.stop()
+                await _to_the_end(self._closed(keeper))
         self.feed.changed(run)
         self._hooks_now.set()
 
@@ -91,8 +99,25 @@ class Attendants:
         if not run.out or not Path(run.out).parent.is_dir():
             return None
         keeper = Keeper(self.engine.journal, self.engine.store, run, write_sheet)
+        with contextlib.suppress(OSError):
+            await offload(_mark, run)
         await keeper.start()
         return keeper
+
+    async def _closed(self, keeper: Keeper) -> None:
+        """The last manifests of a run, which is over or left for another start."""
+        try:
+            await keeper.stop()
+            await offload((Path(keeper.run.out) / MARK).unlink, True)
+        except (RedloomError, OSError) as error:
+            log.warning("the manifests of run %s: %s", keeper.run.id, error)
+
+    async def _finish(self, mark: Path) -> None:
+        """What an earlier server did not come to, for a run that is over."""
+        run = await self.engine.records.run((await offload(mark.read_text, "utf-8")).strip())
+        if run is not None and run.state not in ("open", "paused") and Path(run.out) == mark.parent:
+            keeper = Keeper(self.engine.journal, self.engine.store, run, write_sheet)
+            await _to_the_end(self._closed(keeper))
 
     # webhooks
 
@@ -115,3 +140,23 @@ class Attendants:
             await self.memory.set_hook(run, "given-up", tries + 1, None)
         else:
             await self.memory.set_hook(run, "waiting", tries + 1, now + PAUSES_S[tries])
+
+
+def _mark(run: Run) -> None:
+    mark = Path(run.out) / MARK
+    if not mark.exists():
+        private.write(mark, run.id.encode())
+
+
+def _marks(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"*/{MARK}"))
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Do it wholly, also where the server is told to end meanwhile."""
+    doing = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        await doing
+        raise
